@@ -1,0 +1,95 @@
+"""Every test session runs beside the developer's own course, never in it, and leaves no process behind."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import needs
+
+SESSION = "MLE_TEST_SESSION"
+"""Marks every process that a test starts, however indirectly, so that the end of the session finds it."""
+
+REAL_ACCOUNTS = (
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_PROJECT",
+    "STORAGE_EMULATOR_HOST",
+)
+
+_home = pytest.StashKey[Path]()
+_ran = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        needs.required()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    home = Path(tempfile.mkdtemp(prefix="mle-tests-"))
+    config.stash[_home] = home
+    config.stash[_ran] = 0
+    for name in (*REAL_ACCOUNTS, "MLE_CLOUD", "MLE_COURSE"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        SESSION: uuid.uuid4().hex,
+        "MLE_STATE": str(home / "state"),
+        "AWS_CONFIG_FILE": str(home / "no-aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "no-aws-credentials"),
+        "JUPYTER_CONFIG_DIR": str(home / "jupyter" / "config"),
+        "JUPYTER_DATA_DIR": str(home / "jupyter" / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "jupyter" / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report: pytest.TestReport = yield
+    if report.when == "call" and not report.skipped:
+        item.config.stash[_ran] += 1
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if session.config.option.collectonly or session.config.stash[_ran] or exitstatus != pytest.ExitCode.OK:
+        return
+    session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        terminalreporter.write_line("no test ran, so nothing was shown to be right: this session fails", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    stop_processes(os.environ[SESSION])
+    shutil.rmtree(config.stash[_home], ignore_errors=True)
+
+
+def stop_processes(session: str) -> list[int]:
+    """End every process marked as started by that session; returns their ids."""
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(SESSION) == session:
+                process.terminate()
+                left.append(process)
+    _, stubborn = psutil.wait_procs(left, timeout=5)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return [process.pid for process in left]
