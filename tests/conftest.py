@@ -65,19 +65,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if session.config.option.collectonly or session.config.stash[_ran] or exitstatus != pytest.ExitCode.OK:
-        return
-    session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    if _showed_nothing(session.config, exitstatus):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if _showed_nothing(config, exitstatus):
         terminalreporter.write_line("no test ran, so nothing was shown to be right: this session fails", red=True)
 
 
+def _showed_nothing(config: pytest.Config, exitstatus: int) -> bool:
+    quiet = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    return quiet and not config.option.collectonly and not config.stash[_ran]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    stop_processes(os.environ[SESSION])
-    shutil.rmtree(config.stash[_home], ignore_errors=True)
+    if home := config.stash.get(_home, None):
+        stop_processes(os.environ[SESSION])
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def stop_processes(session: str) -> list[int]:
