@@ -1,0 +1,1 @@
+"""What builds labs, proves them, grades submissions and reports."""

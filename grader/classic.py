@@ -1,0 +1,83 @@
+"""nbgrader's own course, as this folder holds it: its configuration, and its programs called in this process.
+
+nbgrader stays the owner of the notebook format, the gradebook and the screens; `nbgrader_config.py` in the
+course's root makes its commands and its formgrader work on the same course through `configure`.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nbgrader.apps import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+
+from grader.house import House
+from grader.strip import strip_folder
+from labkit.checks import STUDENT_FOLDERS
+from labkit.errors import FailureError
+
+_IGNORED = ["answers.toml", "lab.toml", "live", "README.md", ".ipynb_checkpoints", "__pycache__", "*.pyc"]
+"""What of a lab's source nbgrader itself must neither release nor copy over a submission."""
+
+
+def configure(config: Config, house: House, root: Path | None = None) -> Config:
+    """Point nbgrader at the course: sources, releases, submissions, gradebook.
+
+    `root` holds the folders in place of the course's own (a staging area); the gradebook stays the course's.
+    """
+    root = root or house.course.root
+    config.CourseDirectory.root = str(root)
+    config.CourseDirectory.source_directory = "solutions"
+    config.CourseDirectory.release_directory = "labs"
+    config.CourseDirectory.submitted_directory = "classroom/submitted"
+    config.CourseDirectory.autograded_directory = "classroom/autograded"
+    config.CourseDirectory.feedback_directory = "classroom/feedback"
+    config.CourseDirectory.db_url = f"sqlite:///{house.classroom / 'gradebook.db'}"
+    config.CourseDirectory.course_id = "mle"
+    config.CourseDirectory.ignore = _IGNORED + [f"{lab.slug}.py" for lab in house.sources()]
+    config.GenerateAssignment.post_convert_hook = partial(_strip_release, root / "labs")
+    config.GenerateFeedback.preprocessors = [
+        "grader.plugins.HideTests",
+        "nbgrader.preprocessors.GetGrades",
+        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+    ]
+    # Without this, nbgrader copies the solved starter files over each student's: full marks for everybody.
+    config.Autograde.exclude_overwriting = {lab.name: _student_files(lab.path) for lab in house.sources()}
+    return config
+
+
+def _strip_release(labs: Path, assignment: str, **_: Any) -> None:
+    """Take the solutions out of the starter files that nbgrader has just copied into a release."""
+    for name in STUDENT_FOLDERS:
+        strip_folder(labs / assignment / name)
+
+
+def _student_files(folder: Path) -> list[str]:
+    return [
+        file.relative_to(folder).as_posix()
+        for name in STUDENT_FOLDERS
+        for file in sorted((folder / name).rglob("*"))
+        if file.is_file()
+    ]
+
+
+def api(config: Config) -> NbGraderAPI:
+    """nbgrader's programs on the course that `config` describes."""
+    root = Path(config.CourseDirectory.root)
+    root.mkdir(parents=True, exist_ok=True)
+    return NbGraderAPI(coursedir=CourseDirectory(config=config), config=config)
+
+
+def call(program: Any, *args: Any, **options: Any) -> None:
+    """Run one of nbgrader's programs; raises FailureError with its last line of error where it failed."""
+    before = Path.cwd()
+    try:
+        outcome = program(*args, **options)
+    finally:
+        os.chdir(before)  # nbgrader changes the folder, and an error may leave it changed
+    if not outcome["success"]:
+        lines = [line for line in (outcome.get("error") or outcome.get("log") or "").split("\n") if line.strip()]
+        told = lines[-1].strip() if lines else "an unknown error"
+        raise FailureError(f"nbgrader could not {program.__name__.replace('_', ' ')}: {told}")

@@ -1,0 +1,1 @@
+"""What the labs' notebooks import, and what the command `lab` runs."""

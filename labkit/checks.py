@@ -1,0 +1,215 @@
+"""The verdict on one student's work: run it beside a reference's check cells and count the points."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from nbformat.notebooknode import NotebookNode
+from nbgrader.utils import determine_grade
+
+from labkit import cloud, notebook
+from labkit.course import Lab, Limits
+from labkit.errors import UserError
+
+Status = Literal["passed", "failed", "not run", "by hand"]
+
+STUDENT_FOLDERS = ("starter",)
+"""Besides the notebook, what the student hands in."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check said. `points` are nbgrader's for that cell; `task` is the heading it stands under."""
+
+    grade_id: str
+    task: str
+    points: float
+    max_points: float
+    status: Status
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All of one notebook's checks; `problem` says in one sentence why nothing at all could be judged."""
+
+    results: tuple[CheckResult, ...]
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        return sum(result.points for result in self.results)
+
+    @property
+    def max_score(self) -> float:
+        return sum(result.max_points for result in self.results)
+
+
+def check(lab: Lab, folder: Path) -> CheckReport:
+    """Run the visible checks of `lab` on the student's `folder` as grading does: in a copy, in a fresh kernel,
+    with the released checks, and with clouds of its own, so that nothing of the student's is touched."""
+    reference = notebook.read(lab.path / lab.notebook)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: `lab start {lab.number:02d}` makes it")
+    submitted = folder / lab.notebook
+    if not submitted.is_file():
+        raise UserError(f"{submitted} is missing: put the notebook back under that name, or run `lab reset {lab.number:02d}`")
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in student_files(lab, folder)}
+    with own_clouds():
+        return judge(lab, reference, files).report
+
+
+def student_files(lab: Lab, folder: Path) -> Iterator[Path]:
+    """The files of `folder` that belong to the student's answer: the notebook and what lies in starter/."""
+    if (folder / lab.notebook).is_file():
+        yield folder / lab.notebook
+    for name in STUDENT_FOLDERS:
+        for file in sorted((folder / name).rglob("*")):
+            if file.is_file() and not file.is_symlink() and not is_clutter(file.relative_to(folder).as_posix()):
+                yield file
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file is what tools leave behind and nobody hands in."""
+    parts = PurePosixPath(name).parts
+    return name.endswith((".pyc", ".DS_Store")) or any(part in ("__pycache__", ".ipynb_checkpoints") for part in parts)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A report, and the notebook with the outputs it rests on."""
+
+    report: CheckReport
+    executed: NotebookNode
+
+
+def judge(lab: Lab, reference: NotebookNode, files: Mapping[str, bytes]) -> Judgement:
+    """Judge the student's `files` (by path inside the lab) against the check cells of `reference`.
+
+    The work runs in a temporary folder that holds the released lab and, over it, these files.
+    A notebook that cannot be read is a report with no points and a `problem`, never an exception.
+    """
+    notes: list[str] = []
+    problem = None
+    try:
+        if lab.notebook not in files:
+            raise UserError(f"{lab.notebook} was not handed in")
+        student = notebook.parse(files[lab.notebook], lab.notebook)
+    except UserError as error:
+        problem = str(error)
+        student = notebook.empty()
+    work, mended = notebook.restore(student, reference)
+    if problem:
+        reason = notebook.Run(stopped=problem, not_run=set(range(len(work.cells))))
+        return Judgement(CheckReport(tuple(_results(work, reason)), problem), work)
+    notes += mended
+    with tempfile.TemporaryDirectory(prefix="mle-check-", ignore_cleanup_errors=True) as name:
+        folder = Path(name) / lab.name
+        _lay_out(lab, files, folder)
+        run = notebook.execute(work, folder, lab.limits, environment())
+    return Judgement(CheckReport(tuple(_results(work, run, lab.limits)), None, tuple(notes)), work)
+
+
+def _lay_out(lab: Lab, files: Mapping[str, bytes], folder: Path) -> None:
+    shutil.copytree(lab.path, folder, ignore=shutil.ignore_patterns("*.ipynb", "__pycache__", ".ipynb_checkpoints"))
+    for name, content in files.items():
+        if PurePosixPath(name).parts[0] in STUDENT_FOLDERS:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def environment() -> dict[str, str]:
+    """What a graded kernel sees of this process's environment: all, and nothing that needs a screen."""
+    return {**os.environ, "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@contextmanager
+def own_clouds() -> Iterator[None]:
+    """Emulators apart from the ones the student works with, stopped at the end.
+
+    Set for this process as a whole, by `MLE_STATE`: one judgement at a time in a process.
+    """
+    before = os.environ.copy()
+    with tempfile.TemporaryDirectory(prefix="mle-state-", ignore_cleanup_errors=True) as folder:
+        os.environ["MLE_STATE"] = folder
+        try:
+            yield
+        finally:
+            cloud.stop()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _results(executed: NotebookNode, run: notebook.Run, limits: Limits | None = None) -> Iterator[CheckResult]:
+    task = ""
+    earlier = ""
+    for position, cell in enumerate(executed.cells):
+        heading = _heading(cell)
+        if heading is not None:
+            task, earlier = heading, ""
+        name = notebook.grading(cell).get("grade_id", "")
+        if not notebook.grading(cell).get("grade"):
+            earlier = _error(cell, limits) or earlier
+            continue
+        maximum = float(notebook.grading(cell)["points"])
+        if not notebook.is_check(cell):
+            yield CheckResult(name, task, 0, maximum, "by hand", "an instructor reads this answer")
+        elif position in run.not_run:
+            notebook.fail(cell, "NotRun", run.stopped or "")
+            yield CheckResult(name, task, 0, maximum, "not run", run.stopped or "")
+        else:
+            yield _judged(cell, name, task, maximum, earlier, limits)
+
+
+def _judged(cell: NotebookNode, name: str, task: str, maximum: float, earlier: str, limits: Limits | None) -> CheckResult:
+    # nbgrader takes any text on stderr for a failure, so a warning would cost the points: it is left out.
+    cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    message = _error(cell, limits)
+    if not message:
+        points = float(determine_grade(cell)[0])
+        status: Status = "passed" if points == maximum else "failed"
+        return CheckResult(name, task, points, maximum, status, "" if status == "passed" else f"{points:g} of {maximum:g}")
+    if earlier and earlier not in message:
+        message += f" (An earlier cell of this task stopped: {earlier})"
+    notebook.fail(cell, "Failed", message)
+    return CheckResult(name, task, 0, maximum, "failed", message)
+
+
+def _heading(cell: NotebookNode) -> str | None:
+    if cell.cell_type != "markdown":
+        return None
+    found = re.search(r"^##\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _error(cell: NotebookNode, limits: Limits | None) -> str:
+    """What stopped a cell, as one sentence for the student; empty where nothing did."""
+    for output in cell.get("outputs", []):
+        if output.output_type == "error":
+            return _sentence(output.ename, output.evalue, limits)
+    return ""
+
+
+def _sentence(ename: str, evalue: str, limits: Limits | None) -> str:
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", evalue).split())[:600]
+    match ename:
+        case "AssertionError":
+            return text or "the check failed without a message: tell the lab's author"
+        case "NotImplementedError":
+            return "not answered yet: replace the line `raise NotImplementedError()` with your answer"
+        case "KeyboardInterrupt":
+            return f"stopped after {limits.cell_seconds if limits else '?'} s: look for a loop that never ends or a wait without a limit"
+        case "DeadKernel" | "NotRun" | "Failed":
+            return text
+        case "MemoryError":
+            return "out of memory: read and keep less at a time"
+        case _:
+            return f"{ename}: {text}"

@@ -1,0 +1,210 @@
+"""Notebooks as graded documents: read one safely, put its locked cells back, run it in a fresh kernel."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+from nbformat.notebooknode import NotebookNode
+
+from labkit.course import Limits
+from labkit.errors import FailureError, UserError
+
+
+def grading(cell: NotebookNode) -> Mapping[str, Any]:
+    """nbgrader's metadata of a cell; empty where it has none that can be used."""
+    found = cell.get("metadata", {}).get("nbgrader", {})
+    return found if isinstance(found, dict) and isinstance(found.get("grade_id"), str) else {}
+
+
+def is_check(cell: NotebookNode) -> bool:
+    """Whether the cell is an automatic check: it has points and is no answer."""
+    known = grading(cell)
+    return bool(known.get("grade")) and not known.get("solution")
+
+
+def is_answer(cell: NotebookNode) -> bool:
+    """Whether the student writes in this cell."""
+    return bool(grading(cell).get("solution"))
+
+
+def parse(data: bytes, name: str) -> NotebookNode:
+    """The notebook in `data`; raises UserError, naming `name`, where it cannot be one that Jupyter opens."""
+    try:
+        raw = json.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise UserError(f"{name} is not a whole notebook: open it in JupyterLab, save it and try again") from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("cells", raw.get("worksheets")), list):
+        raise UserError(f"{name} is JSON but no notebook: save it from JupyterLab and try again")
+    if raw.get("nbformat") not in (3, 4):
+        raise UserError(f"{name} is of notebook format {raw.get('nbformat')!r}, not 4: save it from JupyterLab")
+    try:
+        notebook = nbformat.reader.reads(json.dumps(raw))
+        notebook = nbformat.convert(notebook, 4)
+        return _usable(notebook)
+    except Exception as error:  # nbformat's converters raise whatever a malformed cell makes them raise
+        raise UserError(f"{name} has a damaged cell ({type(error).__name__}): save it from JupyterLab") from None
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook file; raises UserError where it is missing or damaged."""
+    try:
+        return parse(path.read_bytes(), path.name)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: put the notebook back under that name") from None
+
+
+def _usable(notebook: NotebookNode) -> NotebookNode:
+    """Only what grading needs of each cell, so that no odd key or type can stop anything later."""
+    cells = []
+    for cell in notebook.cells:
+        source = cell.get("source", "")
+        text = "".join(source) if isinstance(source, list) else source
+        kind = cell.get("cell_type")
+        if not isinstance(text, str) or kind not in ("code", "markdown", "raw"):
+            continue
+        metadata = cell.get("metadata")
+        cells.append(_new_cell(kind, text, metadata if isinstance(metadata, dict) else {}))
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL})
+
+
+_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def _new_cell(kind: str, source: str, metadata: Mapping[str, Any]) -> NotebookNode:
+    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
+    return make[kind](source, metadata=deepcopy(dict(metadata)))
+
+
+def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNode, list[str]]:
+    """The student's answers inside the reference's frame, and a note for each thing that was mended.
+
+    Locked cells have the reference's text, missing ones are back, a cell copied together with its `grade_id`
+    counts once, and the student's own cells stay behind the cell they followed.
+    """
+    frame = [cell for cell in reference.cells if grading(cell)]
+    known = {grading(cell)["grade_id"]: cell for cell in frame}
+    theirs: dict[str, NotebookNode] = {}
+    followers: dict[str | None, list[NotebookNode]] = {None: []}
+    notes: list[str] = []
+    last: str | None = None
+    for cell in student.cells:
+        name = grading(cell).get("grade_id")
+        if name in known and name not in theirs:
+            theirs[name] = cell
+            followers[name] = []
+            last = name
+            continue
+        if name in known:
+            notes.append(f"the cell {name!r} is there twice: the first one counts")
+            if not is_answer(known[name]):
+                continue
+        own = _new_cell(cell.cell_type, cell.source, {})
+        followers[last].append(own)
+
+    cells = list(followers[None])
+    for reference_cell in frame:
+        name = grading(reference_cell)["grade_id"]
+        found = theirs.get(name)
+        if found is None:
+            notes.append(f"the cell {name!r} was missing and was put back")
+        keep_text = found is not None and is_answer(reference_cell)
+        source = found.source if found is not None and keep_text else ("" if is_answer(reference_cell) else reference_cell.source)
+        if found is not None and not keep_text and found.source != reference_cell.source and not _is_visible_part(found, reference_cell):
+            notes.append(f"the locked cell {name!r} was changed and was put back")
+        cells.append(_new_cell(reference_cell.cell_type, source, reference_cell.metadata))
+        cells.extend(followers.get(name, []))
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), notes
+
+
+def _is_visible_part(found: NotebookNode, reference: NotebookNode) -> bool:
+    """Whether the student's text of a locked cell is the reference's without its hidden tests."""
+    return found.source.strip() == without_hidden(reference.source).strip()
+
+
+def without_hidden(source: str) -> str:
+    """A check's text as students see it: nbgrader's hidden-test regions left out."""
+    lines, hidden = [], False
+    for line in source.split("\n"):
+        if "BEGIN HIDDEN TESTS" in line:
+            hidden = True
+        elif "END HIDDEN TESTS" in line:
+            hidden = False
+        elif not hidden:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def empty() -> NotebookNode:
+    """A notebook without cells: what a submission that cannot be read is worth."""
+    return nbformat.v4.new_notebook(metadata={"kernelspec": _KERNEL})
+
+
+def fail(cell: NotebookNode, ename: str, sentence: str) -> None:
+    """Let a check's one output be this sentence: a traceback would show its hidden tests."""
+    cell.outputs = [nbformat.v4.new_output("error", ename=ename, evalue=sentence, traceback=[f"{ename}: {sentence}"])]
+
+
+@dataclass
+class Run:
+    """How a run ended: `stopped` says in one sentence why cells were left out, `not_run` names their positions."""
+
+    stopped: str | None = None
+    not_run: set[int] = field(default_factory=set)
+
+
+def execute(notebook: NotebookNode, folder: Path, limits: Limits, env: Mapping[str, str]) -> Run:
+    """Run all cells in a fresh kernel inside `folder`, each whatever the ones before did; outputs go into `notebook`.
+
+    A cell that runs longer than `limits.cell_seconds` is interrupted. Raises FailureError if no kernel starts.
+    """
+    return asyncio.run(_execute(notebook, folder, limits, dict(env)))
+
+
+async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: dict[str, str]) -> Run:
+    client = NotebookClient(
+        notebook,
+        timeout=limits.cell_seconds,
+        interrupt_on_timeout=True,
+        allow_errors=True,
+        kernel_name="python3",
+        kernel_manager_class=AsyncKernelManager,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--HistoryManager.enabled=False"],
+    )
+    run = Run()
+    deadline = time.monotonic() + limits.total_seconds
+    try:
+        async with client.async_setup_kernel(env=env):
+            for position, cell in _code_cells(notebook):
+                left = deadline - time.monotonic()
+                if left <= 0 and run.stopped is None:
+                    run.stopped = f"the notebook needed more than {limits.total_seconds} s in all"
+                if run.stopped is not None:
+                    run.not_run.add(position)
+                    continue
+                client.timeout = int(min(limits.cell_seconds, max(1, left)))
+                try:
+                    await client.async_execute_cell(cell, position)
+                except DeadKernelError:
+                    run.stopped = "the kernel died in an earlier cell"
+                    cell.outputs.append(nbformat.v4.new_output("error", ename="DeadKernel", evalue="this cell ended the kernel", traceback=[]))
+    except RuntimeError as error:
+        if not str(error):
+            raise
+        raise FailureError(f"no Jupyter kernel started ({error}): run `lab doctor`") from error
+    return run
+
+
+def _code_cells(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
+    for position, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and cell.source.strip():
+            yield position, cell
