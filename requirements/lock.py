@@ -1,4 +1,4 @@
-"""Renew the locks beside this file out of pyproject.toml: `make lock`, or `make lock ARGS=--upgrade` for the newest of everything.
+"""Renew the locks beside this file out of pyproject.toml: `make lock`; `make lock ARGS=--upgrade` takes what is newest.
 
 core.lock is what every student installs. Each other lock holds only what its extra adds to core, so both are installed
 together. Needs `uv`, which dev.lock brings.
@@ -14,9 +14,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 UNHASHED = {"torch": re.compile(r"torch|triton|nvidia-.*|cuda-.*")}
-"""What an extra leaves out of its lock. One version of torch is another file on each of its package indexes (CPU, several
-CUDA releases, ROCm), and each of them needs other libraries: a list of hashes would fit only one of these choices. So
-torch.pin names the version alone, and pip takes the file, with what that file needs, from the index a student has chosen."""
+"""What an extra leaves out of its lock. One version of torch is another file on each of its package indexes (CPU,
+several CUDA releases, ROCm), and each needs other libraries: a list of hashes would fit only one of these choices. So
+torch.pin names the version alone; pip takes the file, and what that file needs, from the index a student has chosen."""
+
+PIN_HEADER = "# made by `make lock`; why this is no lock: requirements/lock.py"
 
 
 def main(arguments: list[str]) -> None:
@@ -29,14 +31,11 @@ def main(arguments: list[str]) -> None:
         kept = [block for name, block in blocks(text) if pin(block) not in in_core and not left_out.fullmatch(name)]
         write(f"{extra}.lock", header(text) + "".join(kept))
         if pins := [line for line in wanted if left_out.match(line)]:
-            write(
-                f"{extra}.pin",
-                "\n".join(["# made by `make lock`; why this is no lock: requirements/lock.py", *pins, ""]),
-            )
+            write(f"{extra}.pin", "\n".join([PIN_HEADER, *pins, ""]))
 
 
 def compile_lock(name: str, arguments: list[str]) -> str:
-    """Resolve for every platform at once; what the lock pins today stays pinned unless `--upgrade` is among `arguments`."""
+    """Resolve for every platform at once; what is pinned today stays so, unless `arguments` has `--upgrade`."""
     command = ["uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--generate-hashes"]
     quiet = ["--quiet", "--no-config", "--no-emit-index-url", "--custom-compile-command", "make lock"]
     subprocess.run(
