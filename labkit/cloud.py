@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from labkit import course
-from labkit.emulators import processes
+from labkit.emulators import OWNER, processes
 from labkit.emulators.processes import HOST, Emulator, Place, Running
 from labkit.errors import FailureError, UserError
 
 Name = Literal["aws", "gcp", "azure"]
 NAMES: tuple[Name, ...] = get_args(Name)
-
-OWNER = "local-owner"
-"""The access key of the local account's owner: nothing but the emulator knows it."""
 
 
 @dataclass(frozen=True)
