@@ -1,12 +1,16 @@
-"""Small files that must never be half written: text and JSON that are replaced whole, or not at all."""
+"""Small files that two commands may want at once: replaced whole or not at all, and locks held while needed."""
 
 import contextlib
 import json
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from labkit.errors import FailureError
 
 
 @contextlib.contextmanager
@@ -45,3 +49,40 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float, message: str) -> Iterator[None]:
+    """Hold the lock file `path`; raises FailureError with `message` when another holds it for `seconds`.
+
+    The system lets go of it when its holder dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        limit = time.monotonic() + seconds
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > limit:
+                raise FailureError(message)
+            time.sleep(0.05)
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

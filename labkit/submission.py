@@ -454,6 +454,30 @@ def write_archive(submission: Submission, lab: Lab, output: Path, created: datet
     return manifest
 
 
+@dataclass(frozen=True)
+class Packed:
+    """An archive on the disk, and what its student should know of it."""
+
+    path: Path
+    files: int
+    size: int
+    warnings: tuple[str, ...]
+
+
+def pack(lab: Lab, folder: Path, output: Path, created: datetime) -> Packed:
+    """Write the archive of the student's `folder` to `output`, and read it again as collecting will."""
+    own = read_folder(folder, lab)
+    warnings = own.warnings
+    if untouched(own, read_folder(lab.path, lab)):
+        warnings += ("nothing differs from the lab as it was released: save the notebook before you submit",)
+    if output.exists() and not zipfile.is_zipfile(output):
+        raise UserError(f"{output} is there already and is no archive: give another name with --output")
+    write_archive(own, lab, output, created)
+    if read_archive(output, lab).files != own.files:
+        raise FailureError(f"{output} was not written as it should be: check the disk, then submit again")
+    return Packed(output, len(own.files), output.stat().st_size, warnings)
+
+
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold().rstrip("/")
 
