@@ -52,6 +52,8 @@ def read(environ: Environ) -> Call:
         return Call(service, form.get("Action", ""), method, None, None, query, headers, form, body, uri)
     bucket, _, key = path.partition("/")
     form = _form(environ, headers, body) if method == "POST" and not key else {}
+    if method == "PUT" and "form-urlencoded" in headers.get("content-type", ""):
+        environ["CONTENT_TYPE"] = "binary/octet-stream"  # what urllib sends by itself, and moto would read as a form
     operation = "PostObject" if form else _operation(environ, query)
     return Call("s3", operation, method, bucket or None, key or None, query, headers, form, body, uri)
 

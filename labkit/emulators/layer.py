@@ -117,6 +117,8 @@ class Layer:
             return self._moto(environ)
         if wanted.find("{*}Object") is None:
             return xml(200, f"<DeleteResult>{''.join(refused)}</DeleteResult>")
+        for item in wanted.iter():
+            item.tag = item.tag.rpartition("}")[2]  # moto knows the names without their namespace only
         calls.set_body(environ, ET.tostring(wanted))
         response = self._moto(environ)
         text = response.get_data(as_text=True)

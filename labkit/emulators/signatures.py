@@ -20,7 +20,7 @@ SEVEN_DAYS = 604_800
 class Signed:
     """The claim of a request: which key signed it, in which way."""
 
-    way: Literal["header", "url", "old-url", "form"]
+    way: Literal["header", "url", "old-url", "form", "old-form"]
     access_key: str
     token: str | None
     signature: str
@@ -71,6 +71,10 @@ def claim(headers: Mapping[str, str], query: Mapping[str, str], form: Mapping[st
         key, _, scope = form.get("x-amz-credential", "").partition("/")
         token = form.get("x-amz-security-token")
         return Signed("form", key, token, form["x-amz-signature"], scope, policy=form.get("policy", ""))
+    if "signature" in form:
+        token = form.get("x-amz-security-token")
+        key, policy = form.get("awsaccesskeyid", ""), form.get("policy", "")
+        return Signed("old-form", key, token, form["signature"], policy=policy)
     return None
 
 
@@ -90,7 +94,7 @@ def _end(signed: Signed) -> datetime:
     try:
         if signed.way == "old-url":
             return datetime.fromtimestamp(int(signed.expires), UTC)
-        if signed.way == "form":
+        if signed.way in ("form", "old-form"):
             return datetime.fromisoformat(json.loads(base64.b64decode(signed.policy))["expiration"])
         start = datetime.strptime(signed.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         if signed.way == "header":
@@ -110,6 +114,8 @@ def _end(signed: Signed) -> datetime:
 def _expected(signed: Signed, secret: str, method: str, uri: str, headers: Mapping[str, str]) -> str:
     if signed.way == "old-url":
         return _old(signed, secret, method, uri, headers)
+    if signed.way == "old-form":
+        return str(HmacV1QueryAuth(Credentials(signed.access_key, secret)).sign_string(signed.policy))
     if signed.way == "form":
         return _hmac(_signing_key(secret, signed.scope), signed.policy).hex()
     text = "\n".join(
@@ -122,10 +128,11 @@ def _old(signed: Signed, secret: str, method: str, uri: str, headers: Mapping[st
     """The signature of the form that boto3 still writes by default into a URL for us-east-1."""
     split = urlsplit(uri)
     given = {**{name.lower(): value for name, value in parse_qsl(split.query)}, **headers}
+    path = split.path if "/" in split.path[1:] else f"{split.path}/"  # a bucket is signed with a slash after it
     auth = HmacV1QueryAuth(Credentials(signed.access_key, secret))
     text = [method, headers.get("content-md5", ""), headers.get("content-type", ""), signed.expires]
     text += [f"{name}:{given[name].strip()}" for name in sorted(given) if name.startswith("x-amz-")]
-    return str(auth.sign_string("\n".join([*text, auth.canonical_resource(split)])))
+    return str(auth.sign_string("\n".join([*text, auth.canonical_resource(split, path)])))
 
 
 def _canonical(signed: Signed, method: str, uri: str, headers: Mapping[str, str]) -> str:
