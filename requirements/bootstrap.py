@@ -29,8 +29,8 @@ STAMP = VENV / "installed.json"
 LOG = VENV / "install.log"
 WANTED = (3, 11)
 
-SOURCE_ONLY = "pyspark"
-"""The one package that is published as source alone; building it takes no compiler."""
+LOCKS = ("core", "clouds", "dev")
+"""What is installed from here. The heavy extras are `lab start NN`'s, which says their size first."""
 
 FAILURES = (
     (
@@ -105,11 +105,9 @@ def fingerprints(locks: list[str]) -> dict[str, str]:
     core = read(HERE / "core.lock")
     found = {"course": digest(core, read(ROOT / "pyproject.toml")), "place": str(VENV)}
     for name in locks:
-        file = HERE / f"{name}.lock"
-        if not file.is_file():
-            known = ", ".join(sorted(lock.stem for lock in HERE.glob("*.lock")))
-            raise Stop(f"there is no lock {name!r}: known are {known}", 2)
-        found[name] = digest(core, read(file))
+        if name not in LOCKS:
+            raise Stop(f"there is no lock {name!r} to install from here: known are {', '.join(LOCKS)}", 2)
+        found[name] = digest(core, read(HERE / f"{name}.lock"))
     return found
 
 
@@ -183,35 +181,18 @@ def dotted(version: tuple[int, ...]) -> str:
 
 
 def install(name: str) -> None:
-    """Install one lock, by hash, and what its extra pins without hashes."""
+    """Install one lock, by hash. It names everything there is to install, so pip has nothing to resolve or to build."""
     lock = HERE / f"{name}.lock"
     drop_half_installed()
     total = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
     print(f"installing {total} packages of requirements/{lock.name} into .venv", flush=True)
     started = time.monotonic()
-    # the lock names everything there is to install, so pip has nothing to resolve; nothing but SOURCE_ONLY is built
-    how = [
-        "--require-hashes",
-        "--no-deps",
-        "--no-build-isolation",
-        "--only-binary",
-        ":all:",
-        "--no-binary",
-        SOURCE_ONLY,
-    ]
-    pip([*how, "--requirement", str(lock)], total, lock)
-    pin = HERE / f"{name}.pin"
-    if pin.is_file():
-        pip(["--only-binary", ":all:", "--requirement", str(pin)], 0, pin)
-    print(f"installed in {time.monotonic() - started:.0f} s", flush=True)
-
-
-def pip(arguments: list[str], total: int, what: Path) -> None:
-    """Run `pip install`, shown as it goes; raises Stop with the reason where it failed."""
-    command = [str(PYTHON), "-m", "pip", "install", "--no-input", "--retries", "2", "--progress-bar", "off"]
-    lines, code = follow([*command, *arguments], Progress(total))
+    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--retries", "2", "--progress-bar", "off"]
+    how = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock)]
+    lines, code = follow([*pip, *how], Progress(total))
     if code:
-        raise Stop(explain("".join(lines), f"requirements/{what.name}"))
+        raise Stop(explain("".join(lines), f"requirements/{lock.name}"))
+    print(f"installed in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def install_course() -> None:
@@ -286,9 +267,9 @@ class Progress:
         if words[0] in ("Collecting", "Ignoring", "Requirement"):
             self.seen += 1
             name = re.split("[=:; ]", words[3 if words[0] == "Requirement" else 1])[0]
-            self.show(f"{self.seen}/{self.total} {name}" if self.total else name)
+            self.show(f"{self.seen}/{self.total} {name}")
         elif words[0] == "Downloading":
-            self.show(f"{self.seen}/{self.total} {' '.join(words[1:])}" if self.total else " ".join(words[1:]))
+            self.show(f"{self.seen}/{self.total} {' '.join(words[1:])}")
         elif text.startswith("Installing collected packages:"):
             self.unpacking = text.count(",") + 1
 
