@@ -5,6 +5,8 @@ course's root makes its commands and its formgrader work on the same course thro
 """
 
 import os
+import re
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,11 @@ def _student_files(folder: Path) -> list[str]:
 
 def api(config: Config) -> NbGraderAPI:
     """nbgrader's programs on the course that `config` describes."""
-    root = Path(config.CourseDirectory.root)
-    root.mkdir(parents=True, exist_ok=True)
+    Path(config.CourseDirectory.root).mkdir(parents=True, exist_ok=True)
+    # nbgrader calls `alembic` by its bare name, which only an activated environment has on its PATH.
+    tools = str(Path(sys.executable).parent)
+    if tools not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", os.defpath)])
     return NbGraderAPI(coursedir=CourseDirectory(config=config), config=config)
 
 
@@ -78,6 +83,11 @@ def call(program: Any, *args: Any, **options: Any) -> None:
     finally:
         os.chdir(before)  # nbgrader changes the folder, and an error may leave it changed
     if not outcome["success"]:
-        lines = [line for line in (outcome.get("error") or outcome.get("log") or "").split("\n") if line.strip()]
-        told = lines[-1].strip() if lines else "an unknown error"
-        raise FailureError(f"nbgrader could not {program.__name__.replace('_', ' ')}: {told}")
+        raise FailureError(f"nbgrader could not {program.__name__.replace('_', ' ')}: {_reason(outcome)}")
+
+
+def _reason(outcome: dict[str, str]) -> str:
+    """The first error in nbgrader's log that names its cause: what follows only says that there was one."""
+    lines = f"{outcome.get('log', '')}\n{outcome.get('error', '')}".split("\n")
+    causes = [line.strip() for line in lines if re.match(r"\s*[\w.]*(Error|Exception|Entry)\b.*: ", line)]
+    return causes[0] if causes else "it does not say why"

@@ -127,15 +127,14 @@ def _own_state(parent: str) -> None:
 
 def _stop_clouds(states: Path) -> None:
     """Stop the emulators that workers left running: a worker that was killed cannot do it itself."""
-    before = os.environ.get("MLE_STATE")
+    before = os.environ.copy()
     try:
         for state in states.iterdir():
             os.environ["MLE_STATE"] = str(state)
             cloud.stop()
     finally:
-        os.environ.pop("MLE_STATE")
-        if before is not None:
-            os.environ["MLE_STATE"] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _lab(values: dict[str, Any]) -> Lab:

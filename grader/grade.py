@@ -1,12 +1,15 @@
 """From collected submissions to the gradebook: jobs out, verdicts in."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 
 import nbformat
 
-from grader import engine, gradebook, source
+from grader import collect, engine, gradebook, source
 from grader.house import House
-from labkit import checks, cloud
+from labkit import checks, cloud, notebook
 from labkit.course import Lab
 from labkit.errors import FailureError, UserError
 
@@ -22,8 +25,12 @@ def grade(
 
     Raises UserError where nothing was collected, FailureError where this machine lacks what the lab needs.
     """
-    jobs = _jobs(house, lab, only)
-    ready(lab)
+    folders = _folders(house, lab, only)
+    problems = {student: problem for student, folder in folders.items() if (problem := collect.problem(folder))}
+    jobs = _jobs(house, lab, {student: folder for student, folder in folders.items() if student not in problems})
+    if jobs:
+        ready(lab)
+    refused = (refusal(lab, student, problem) for student, problem in problems.items())
     finished: list[engine.Result] = []
 
     def told(result: engine.Result) -> engine.Result:
@@ -31,7 +38,7 @@ def grade(
         done(result)
         return result
 
-    gradebook.write(house, lab, map(told, engine.run_all(jobs, workers)))
+    gradebook.write(house, lab, map(told, chain(refused, engine.run_all(jobs, workers))))
     return sorted(finished, key=lambda result: result.student)
 
 
@@ -43,14 +50,29 @@ def ready(lab: Lab) -> None:
             raise FailureError(f"{lab.name} cannot be graded on this machine yet: {sentence}")
 
 
-def _jobs(house: House, lab: Lab, only: frozenset[str]) -> list[engine.Job]:
+def refusal(lab: Lab, student: str, problem: str) -> engine.Result:
+    """No points and one sentence, for a submission that collecting refused: nothing of it is run."""
+    judged = checks.judge(lab, source.notebook(lab), {})
+    for cell in judged.executed.cells:
+        if notebook.is_check(cell):
+            notebook.fail(cell, "NotRun", problem)
+    results = (replace(one, message=problem) if one.status == "not run" else one for one in judged.report.results)
+    report = checks.CheckReport(tuple(results), problem)
+    return engine.Result(student, lab.name, report, nbformat.writes(judged.executed), 0.0)
+
+
+def _folders(house: House, lab: Lab, only: frozenset[str]) -> dict[str, Path]:
     folders = gradebook.submitted(house, lab)
     if not folders:
         raise UserError(f"nothing was collected for {lab.name}: run `grader collect {lab.number:02d} FOLDER` first")
     for student in only - folders.keys():
         raise UserError(f"no submission of {lab.name} was collected from {student!r}")
+    return {student: folder for student, folder in folders.items() if not only or student in only}
+
+
+def _jobs(house: House, lab: Lab, folders: dict[str, Path]) -> list[engine.Job]:
     reference = nbformat.writes(source.notebook(lab))
-    released = house.course.lab(lab.name)
+    released = replace(house.course.lab(lab.name), limits=lab.limits)
     return [
         engine.Job(
             student,
@@ -59,5 +81,4 @@ def _jobs(house: House, lab: Lab, only: frozenset[str]) -> list[engine.Job]:
             {file.relative_to(folder).as_posix(): file.read_bytes() for file in checks.student_files(lab, folder)},
         )
         for student, folder in folders.items()
-        if not only or student in only
     ]

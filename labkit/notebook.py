@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -14,6 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat.notebooknode import NotebookNode
+from traitlets.config import Config
 
 from labkit.course import Limits
 from labkit.errors import FailureError, UserError
@@ -166,10 +169,17 @@ def execute(notebook: NotebookNode, folder: Path, limits: Limits, env: Mapping[s
 
     A cell that runs longer than `limits.cell_seconds` is interrupted. Raises FailureError if no kernel starts.
     """
-    return asyncio.run(_execute(notebook, folder, limits, dict(env)))
+    with tempfile.TemporaryDirectory(prefix="mle-kernel-", ignore_cleanup_errors=True) as sockets:
+        return asyncio.run(_execute(notebook, folder, limits, dict(env), _kernel_config(Path(sockets))))
 
 
-async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: dict[str, str]) -> Run:
+def _kernel_config(sockets: Path) -> Config:
+    """Let client and kernel talk through files in `sockets`: no port to be free, nobody else to listen in."""
+    transport = "ipc" if os.name == "posix" else "tcp"
+    return Config({"AsyncKernelManager": {"transport": transport, "connection_file": str(sockets / "kernel.json")}})
+
+
+async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: dict[str, str], config: Config) -> Run:
     client = NotebookClient(
         notebook,
         timeout=limits.cell_seconds,
@@ -177,6 +187,7 @@ async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: di
         allow_errors=True,
         kernel_name="python3",
         kernel_manager_class=AsyncKernelManager,
+        config=config,
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--HistoryManager.enabled=False"],
     )
