@@ -15,6 +15,7 @@ class House:
     """A course folder that has the sources of its labs."""
 
     course: Course
+    room: str = "classroom"
 
     @property
     def solutions(self) -> Path:
@@ -23,7 +24,7 @@ class House:
     @property
     def classroom(self) -> Path:
         """Submissions, feedback and the gradebook: nothing of it goes into git."""
-        return self.course.root / "classroom"
+        return self.course.root / self.room
 
     def sources(self) -> list[Lab]:
         """Every lab as its author wrote it, by number."""
