@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-KNOWN = ("docker", "browser", "node", "azure", "gcp", "netns")
+KNOWN = ("docker", "browser", "node", "azure", "gcp", "netns", "index")
 """Every need a test may name. `MLE_REQUIRE=docker,browser` turns the skips of these two into failures."""
 
 
