@@ -1,12 +1,15 @@
 """The command `grader`: each command parses, calls one function and prints."""
 
 import os
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from grader import build as building
+from grader import collect as collecting
 from grader import grade as grading
 from grader import gradebook, new, tables
 from grader import prove as proving
@@ -65,6 +68,20 @@ def new_(name: Annotated[str, typer.Argument(metavar="NN-NAME", help="e.g. 18-fe
     """Make an empty lab, ready to be written, that builds and proves as it is."""
     folder = new.create(here(), name)
     console.print(f"{folder} is there. Next: `grader build {name[:2]}`, `grader prove {name[:2]}`, then write.")
+
+
+@app.command()
+def collect(
+    lab: LabArgument,
+    path: Annotated[Path, typer.Argument(help="a folder of submissions, a zip from Canvas or Moodle, or one archive")],
+    student: Annotated[str, typer.Option(help="whose PATH is, where its name does not say")] = "",
+    keep: Annotated[bool, typer.Option("--keep/--replace", help="leave what was collected before as it is")] = False,
+    at: Annotated[datetime | None, typer.Option(help="when all of it was handed in, UTC; now if left out")] = None,
+) -> None:
+    """Take the submissions of LAB in PATH into the classroom; the latest of each student counts, none is lost."""
+    house, one = _of(lab)
+    outcomes = collecting.collect(house, one, path, student, keep, at.replace(tzinfo=UTC) if at else None)
+    console.print(collecting.table(f"{one.name}: {path.name}", outcomes))
 
 
 @app.command()
