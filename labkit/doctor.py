@@ -13,7 +13,7 @@ from typing import Literal
 
 import psutil
 
-from labkit import cloud, data, jupyter
+from labkit import cloud, jupyter
 from labkit.course import Course
 from labkit.errors import CourseError
 
@@ -90,6 +90,8 @@ def disk(folder: Path) -> Finding:
 
 def files(course: Course) -> Finding:
     """The data, against its checksums, and the labs as released."""
+    from labkit import data  # with pandas, which takes a second that `lab start` should not wait for
+
     mend = "get the file again: `git checkout -- datasets labs`"
     try:
         data.verify()
