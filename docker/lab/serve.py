@@ -1,4 +1,4 @@
-"""What the student's container runs: a copy of each lab in work/, then JupyterLab on that folder, for the port outside."""
+"""What the student's container runs: a copy of each lab in work/, then JupyterLab on that folder."""
 
 import os
 import sys
