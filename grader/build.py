@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
+from nbgrader.converters.generate_assignment import GenerateAssignment
+from nbgrader.preprocessors import SaveCells
 from traitlets.config import Config
 
 from grader import classic, leaks, source, strip
@@ -51,23 +53,26 @@ def release(house: House, lab: Lab, target: Path) -> None:
 
 
 def _generate(house: House, lab: Lab, solved: NotebookNode, target: Path) -> None:
-    """Run nbgrader's own generate step on the source, in a folder and a gradebook of its own."""
+    """Run nbgrader's own generate step on the source, in a folder of its own and without a gradebook."""
     with tempfile.TemporaryDirectory(prefix="mle-build-") as name:
         root = Path(name)
-        generate(house, lab, solved, root, root / "gradebook.db")
+        config = classic.configure(Config(), house, root)
+        config.GenerateAssignment.no_database = True
+        config.GenerateAssignment.preprocessors = [
+            step for step in GenerateAssignment.preprocessors.default() if step is not SaveCells
+        ]
+        generate(lab, solved, config)
         shutil.copytree(root / "labs" / lab.name, target, dirs_exist_ok=True)
 
 
-def generate(house: House, lab: Lab, solved: NotebookNode, root: Path, gradebook: Path) -> None:
-    """nbgrader's `generate_assignment` of `lab` from `root/solutions` into `root/labs` and the `gradebook`."""
-    folder = root / "solutions" / lab.name
+def generate(lab: Lab, solved: NotebookNode, config: Config) -> None:
+    """nbgrader's `generate_assignment` of `lab`, from `solutions/` into `labs/` under the root that `config` names."""
+    folder = Path(config.CourseDirectory.root) / "solutions" / lab.name
     folder.mkdir(parents=True)
     for name in checks.STUDENT_FOLDERS:
         if (lab.path / name).is_dir():
             shutil.copytree(lab.path / name, folder / name, ignore=_SKIPPED)
     nbformat.write(solved, folder / lab.notebook)
-    config = classic.configure(Config(), house, root)
-    config.CourseDirectory.db_url = f"sqlite:///{gradebook}"
     classic.call(classic.api(config).generate_assignment, lab.name)
 
 

@@ -50,9 +50,8 @@ def _writer(house: House, lab: Lab) -> Iterator[Callable[[Result], None]]:
     house.classroom.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mle-gradebook-") as name:
         root = Path(name)
-        build.generate(house, lab, source.notebook(lab), root, database(house))
-        config = _without_execution(house, root)
-        api = classic.api(config)
+        build.generate(lab, source.notebook(lab), classic.configure(Config(), house, root))
+        api = classic.api(_without_execution(house, root))
 
         def save(verdict: Result) -> None:
             folder = root / "submitted" / verdict.student / lab.name

@@ -52,7 +52,7 @@ def convert(file: Path) -> NotebookNode:
 
 
 def _cell(cell: NotebookNode, where: str, number: int) -> NotebookNode:
-    options = dict(cell.metadata)
+    options = {key: value for key, value in cell.metadata.items() if key != "lines_to_next_cell"}  # jupytext's own
     for key in options:
         if key not in OPTIONS:
             raise UserError(f"{where}: unknown cell option {key!r}; known are {', '.join(OPTIONS)}")
