@@ -1,4 +1,4 @@
-"""The house itself: pins agree, imports run one way, code is clean, no machine is named. Each gate refuses something."""
+"""The house itself: pins agree, imports run one way, code is clean, no machine is named. Each gate refuses a case."""
 
 import ast
 import importlib.metadata
