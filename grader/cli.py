@@ -13,6 +13,7 @@ from grader import collect as collecting
 from grader import grade as grading
 from grader import gradebook, new, tables
 from grader import prove as proving
+from grader import report as reporting
 from grader.house import House, here
 from labkit.console import console, stderr
 from labkit.console import main as entry
@@ -103,6 +104,17 @@ def feedback(lab: LabArgument) -> None:
     """Write a page for each graded student: points, messages, their own outputs, no hidden test."""
     pages = gradebook.feedback(*_of(lab))
     console.print(f"{len(pages)} pages, for example {pages[0]}")
+
+
+@app.command()
+def report(
+    lab: LabArgument,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="show the page where there is a screen")] = True,
+) -> None:
+    """Write the class report of LAB: scores, what each check found, each student; and the grades as a table."""
+    page = reporting.write(*_of(lab))
+    if not (open_ and reporting.show(page)):
+        console.print(str(page))
 
 
 def _of(lab: str) -> tuple[House, Lab]:

@@ -1,4 +1,4 @@
-"""A course with one tiny lab, and its submissions in every shape they come in: what collecting and reporting are tested on."""
+"""A course with one tiny lab, and submissions of it in every shape that they come in."""
 
 import json
 import stat
