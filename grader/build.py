@@ -130,7 +130,9 @@ def executed(house: House, lab: Lab, release: Path, say: Callable[[str], None]) 
         failed = [output for output in cell.get("outputs", []) if output.output_type == "error"]
         if failed:
             error = f"{failed[0].ename}: {failed[0].evalue}"[:500]
-            raise FailureError(f"{lab.path / (lab.slug + '.py')}, cell {number} ({cell.id}): the reference fails: {error}")
+            raise FailureError(
+                f"{lab.path / (lab.slug + '.py')}, cell {number} ({cell.id}): the reference fails: {error}"
+            )
     if run.stopped:
         raise FailureError(f"{lab.path / (lab.slug + '.py')}: the reference did not run to its end: {run.stopped}")
     solved.metadata["mle"] = {"sources": mark}
@@ -164,7 +166,9 @@ def differences(house: House, lab: Lab) -> list[str]:
         fresh.mkdir()
         release(house, lab, fresh)
         wanted, found = _contents(fresh), _contents(house.release(lab))
-    told = [f"labs/{lab.name}/{file} is not what its source builds" for file in wanted if found.get(file) != wanted[file]]
+    told = [
+        f"labs/{lab.name}/{file} is not what its source builds" for file in wanted if found.get(file) != wanted[file]
+    ]
     told += [f"labs/{lab.name}/{file} has no source" for file in found if file not in wanted]
     if not is_current(lab, fingerprint(house, lab)):
         told.append(f"solutions/{lab.name}/{lab.notebook} was executed from other sources")

@@ -133,7 +133,13 @@ class _progress:
     """A bar on a terminal, nothing elsewhere; called once for each piece done."""
 
     def __init__(self, title: str, total: int | None = None) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
         self._task = self._bar.add_task(title, total=total)
 
@@ -146,5 +152,3 @@ class _progress:
 
     def __call__(self) -> None:
         self._bar.advance(self._task)
-
-

@@ -140,5 +140,3 @@ def _stop_clouds(states: Path) -> None:
 def _lab(values: dict[str, Any]) -> Lab:
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return Lab(**(values | lists | {"path": Path(values["path"]), "limits": Limits(**values["limits"])}))
-
-

@@ -78,7 +78,8 @@ def _without_execution(house: House, root: Path) -> Config:
         f"{_PREPROCESSORS}.{name}" for name in ("DeduplicateIds", "OverwriteCells", "CheckCellMetadata")
     ]
     config.Autograde.autograde_preprocessors = [
-        f"{_PREPROCESSORS}.{name}" for name in ("LimitOutput", "SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
+        f"{_PREPROCESSORS}.{name}"
+        for name in ("LimitOutput", "SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
     ]
     return config
 
@@ -100,4 +101,3 @@ def scores(house: House, lab: Lab) -> dict[str, tuple[float, float]]:
         for entry in api.get_submissions(lab.name)
         if entry["autograded"]
     }
-

@@ -43,7 +43,9 @@ def here() -> House:
     """The house around the current folder. Raises UserError where the labs' sources are not there."""
     house = House(find())
     if not house.solutions.is_dir():
-        raise UserError(f"{house.course.root} has no folder solutions/: `grader` needs the instructor's copy of the course")
+        raise UserError(
+            f"{house.course.root} has no folder solutions/: `grader` needs the instructor's copy of the course"
+        )
     return house
 
 
@@ -58,4 +60,3 @@ def staging(target: Path) -> Iterator[Path]:
         if target.exists():
             target.rename(Path(name) / "old")
         fresh.rename(target)
-

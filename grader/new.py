@@ -15,7 +15,9 @@ def create(house: House, name: str) -> Path:
     """
     found = re.fullmatch(r"(\d\d)-([a-z][a-z0-9-]{1,40})", name)
     if not found:
-        raise UserError(f"{name!r} is no name for a lab: two digits, a hyphen, then lower case words, e.g. 18-feature-store")
+        raise UserError(
+            f"{name!r} is no name for a lab: two digits, a hyphen, then lower case words, e.g. 18-feature-store"
+        )
     number, slug = int(found[1]), found[2]
     for lab in house.sources():
         if number == lab.number:

@@ -65,7 +65,11 @@ def _cell(cell: NotebookNode, where: str, number: int) -> NotebookNode:
         metadata["nbgrader"] = derived
         if derived["locked"]:
             metadata |= {"deletable": False, "editable": False}
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
+    make = {
+        "code": nbformat.v4.new_code_cell,
+        "markdown": nbformat.v4.new_markdown_cell,
+        "raw": nbformat.v4.new_raw_cell,
+    }
     made = make[cell.cell_type](cell.source, metadata=metadata)
     # jupytext gives random ids; ones that follow from the place keep a rebuilt notebook the same.
     made.id = options.get("grade_id") or f"cell-{number}"
@@ -84,7 +88,9 @@ def _nbgrader(options: dict[str, Any], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: grade_id must be given, in lower case letters, digits and hyphens")
     if solution and locked:
         raise UserError(f"{where}: an answer cannot be locked; leave out solution or locked")
-    if graded and (isinstance(options["points"], bool) or not isinstance(options["points"], int) or options["points"] < 1):
+    if graded and (
+        isinstance(options["points"], bool) or not isinstance(options["points"], int) or options["points"] < 1
+    ):
         raise UserError(f"{where}: points must be a whole number, at least 1")
     made = {
         "grade": graded,
@@ -132,4 +138,3 @@ def _check_syntax(source: str, where: str) -> None:
         compile(source, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         raise UserError(f"{where}: {error.msg}, {error.lineno} lines on") from None
-

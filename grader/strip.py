@@ -6,7 +6,13 @@ from pathlib import Path
 from grader.source import regions
 
 PYTHON_STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
-_COMMENTS = {".md": ("<!-- ", " -->"), ".html": ("<!-- ", " -->"), ".sql": ("-- ", ""), ".js": ("// ", ""), ".css": ("/* ", " */")}
+_COMMENTS = {
+    ".md": ("<!-- ", " -->"),
+    ".html": ("<!-- ", " -->"),
+    ".sql": ("-- ", ""),
+    ".js": ("// ", ""),
+    ".css": ("/* ", " */"),
+}
 
 
 def strip(text: str, name: str) -> str:

@@ -32,6 +32,8 @@ def scores(results: Sequence[Result]) -> Table:
         table.add_column(column, justify="right" if column in ("points", "seconds") else "left", overflow="fold")
     for result in results:
         report = result.report
-        lost = report.problem or ", ".join(check.grade_id for check in report.results if check.points < check.max_points)
+        lost = report.problem or ", ".join(
+            check.grade_id for check in report.results if check.points < check.max_points
+        )
         table.add_row(result.student, f"{report.score:g} of {report.max_score:g}", f"{result.seconds:.1f}", lost)
     return table

@@ -60,7 +60,9 @@ def check(lab: Lab, folder: Path) -> CheckReport:
         raise UserError(f"{folder} is missing: `lab start {lab.number:02d}` makes it")
     submitted = folder / lab.notebook
     if not submitted.is_file():
-        raise UserError(f"{submitted} is missing: put the notebook back under that name, or run `lab reset {lab.number:02d}`")
+        raise UserError(
+            f"{submitted} is missing: put the notebook back under that name, or run `lab reset {lab.number:02d}`"
+        )
     files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in student_files(lab, folder)}
     with own_clouds():
         return judge(lab, reference, files).report
@@ -169,14 +171,18 @@ def _results(executed: NotebookNode, run: notebook.Run, limits: Limits | None = 
             yield _judged(cell, name, task, maximum, earlier, limits)
 
 
-def _judged(cell: NotebookNode, name: str, task: str, maximum: float, earlier: str, limits: Limits | None) -> CheckResult:
+def _judged(
+    cell: NotebookNode, name: str, task: str, maximum: float, earlier: str, limits: Limits | None
+) -> CheckResult:
     # nbgrader takes any text on stderr for a failure, so a warning would cost the points: it is left out.
     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     message = _error(cell, limits)
     if not message:
         points = float(determine_grade(cell)[0])
         status: Status = "passed" if points == maximum else "failed"
-        return CheckResult(name, task, points, maximum, status, "" if status == "passed" else f"{points:g} of {maximum:g}")
+        return CheckResult(
+            name, task, points, maximum, status, "" if status == "passed" else f"{points:g} of {maximum:g}"
+        )
     if earlier and earlier not in message:
         message += f" (An earlier cell of this task stopped: {earlier})"
     notebook.fail(cell, "Failed", message)

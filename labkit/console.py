@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 from rich.console import Console
 
@@ -34,12 +33,15 @@ def run(app: typer.Typer, argv: list[str] | None = None) -> int:
     """
     try:
         return int(_invoke(app, argv) or 0)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", 130)
-    except click.UsageError as error:
-        hint = f" (try `{error.ctx.command_path} --help`)" if error.ctx else ""
+    except typer.TyperException as error:
+        if not error.format_message():
+            return 2  # a command without arguments has printed its help
+        context = getattr(error, "ctx", None)
+        hint = f" (try `{context.command_path} --help`)" if context else ""
         return _say(error.format_message() + hint, 2)
     except CourseError as error:
         return _say(str(error), error.exit_code)

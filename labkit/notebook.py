@@ -83,7 +83,11 @@ _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name":
 
 
 def _new_cell(kind: str, source: str, metadata: Mapping[str, Any]) -> NotebookNode:
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
+    make = {
+        "code": nbformat.v4.new_code_cell,
+        "markdown": nbformat.v4.new_markdown_cell,
+        "raw": nbformat.v4.new_raw_cell,
+    }
     return make[kind](source, metadata=deepcopy(dict(metadata)))
 
 
@@ -120,8 +124,17 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
         if found is None:
             notes.append(f"the cell {name!r} was missing and was put back")
         keep_text = found is not None and is_answer(reference_cell)
-        source = found.source if found is not None and keep_text else ("" if is_answer(reference_cell) else reference_cell.source)
-        if found is not None and not keep_text and found.source != reference_cell.source and not _is_visible_part(found, reference_cell):
+        source = (
+            found.source
+            if found is not None and keep_text
+            else ("" if is_answer(reference_cell) else reference_cell.source)
+        )
+        if (
+            found is not None
+            and not keep_text
+            and found.source != reference_cell.source
+            and not _is_visible_part(found, reference_cell)
+        ):
             notes.append(f"the locked cell {name!r} was changed and was put back")
         cells.append(_new_cell(reference_cell.cell_type, source, reference_cell.metadata))
         cells.extend(followers.get(name, []))
@@ -207,7 +220,11 @@ async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: di
                     await client.async_execute_cell(cell, position)
                 except DeadKernelError:
                     run.stopped = "the kernel died in an earlier cell"
-                    cell.outputs.append(nbformat.v4.new_output("error", ename="DeadKernel", evalue="this cell ended the kernel", traceback=[]))
+                    cell.outputs.append(
+                        nbformat.v4.new_output(
+                            "error", ename="DeadKernel", evalue="this cell ended the kernel", traceback=[]
+                        )
+                    )
     except RuntimeError as error:
         if not str(error):
             raise

@@ -84,8 +84,16 @@ def test_a_file_without_a_source_and_an_old_execution_are_found(house: House) ->
 
 
 LEAKS = {
-    "hint in the text": ("mini.py", "# How many are there", "# `late = [delay for delay in delays if delay > 15]`\n# How"),
-    "other quotes and spaces": ("mini.py", "# How many are there", "# late=[delay for  delay in delays if delay>15]\n# How"),
+    "hint in the text": (
+        "mini.py",
+        "# How many are there",
+        "# `late = [delay for delay in delays if delay > 15]`\n# How",
+    ),
+    "other quotes and spaces": (
+        "mini.py",
+        "# How many are there",
+        "# late=[delay for  delay in delays if delay>15]\n# How",
+    ),
     "hidden test in the text": ("mini.py", "# How many are there", "# share = late_share([20, 30, 10, 16, 15])\n# How"),
     "docstring of a starter file": ("starter/answer.py", "above 15.", "above 15: return len(late) / len(delays)."),
     "summary of the lab": ("lab.toml", "One sentence", "return len(late) / len(delays). One sentence"),
@@ -112,7 +120,9 @@ def test_a_leak_on_the_slides_is_found(house: House) -> None:
 
 
 def test_a_leak_in_an_output_is_found() -> None:
-    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", text="total = prices.sum() * 1.19")])
+    cell = nbformat.v4.new_code_cell(
+        "x", outputs=[nbformat.v4.new_output("stream", text="total = prices.sum() * 1.19")]
+    )
     text = nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
     hidden = {leaks.normalise("total = prices.sum() * 1.19"): ("total = ...", "cell 'a'")}
     assert [leak.file for leak in leaks.scan(hidden, {"a.ipynb": text})] == ["a.ipynb"]
@@ -131,7 +141,9 @@ def test_given_files_come_solved_from_an_earlier_lab(house: House) -> None:
     new.create(house, "91-later")
     later = house.source("91")
     minihouse.edit(later.path / "lab.toml", "given = []", 'given = ["90-mini/starter/answer.py"]')
-    minihouse.edit(later.path / "starter/answer.py", "return len(late) / len(delays)", "return 1.0 * len(late) / len(delays)")
+    minihouse.edit(
+        later.path / "starter/answer.py", "return len(late) / len(delays)", "return 1.0 * len(late) / len(delays)"
+    )
     build.build(house, house.source("91"), execute=False)
     text = (house.release(later) / "given" / "answer.py").read_text(encoding="utf-8")
     assert "return len(late) / len(delays)" in text
