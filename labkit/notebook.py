@@ -104,7 +104,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
     notes: list[str] = []
     last: str | None = None
     for cell in student.cells:
-        name = grading(cell).get("grade_id")
+        name = str(grading(cell).get("grade_id", ""))
         if name in known and name not in theirs:
             theirs[name] = cell
             followers[name] = []
@@ -143,7 +143,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
 
 def _is_visible_part(found: NotebookNode, reference: NotebookNode) -> bool:
     """Whether the student's text of a locked cell is the reference's without its hidden tests."""
-    return found.source.strip() == without_hidden(reference.source).strip()
+    return bool(found.source.strip() == without_hidden(reference.source).strip())
 
 
 def without_hidden(source: str) -> str:

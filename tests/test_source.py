@@ -54,7 +54,7 @@ def test_converting_twice_gives_the_same_notebook(tmp_path: Path) -> None:
     ],
 )
 def test_a_faulty_cell_is_named_by_file_cell_and_line(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(UserError, match="lab.py") as raised:
+    with pytest.raises(UserError, match=r"lab\.py") as raised:
         source.convert(script(tmp_path, text))
     assert told in str(raised.value)
 
