@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -297,12 +298,15 @@ def _printable(text: str) -> str:
     return kept.encode("utf-8", "replace").decode()[:100]
 
 
-def table(title: str, outcomes: Iterable[Outcome]) -> Table:
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """How many there are of each kind."""
+    counts = Counter(outcome.state for outcome in outcomes)
+    return ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])
+
+
+def table(title: str, outcomes: Sequence[Outcome]) -> Table:
     """One row a submission, and how many there are of each kind."""
-    outcomes = list(outcomes)
-    counts = {state: sum(outcome.state == state for outcome in outcomes) for state in get_args(State)}
-    caption = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    made = Table(title=title, caption=caption, title_justify="left")
+    made = Table(title=title, caption=summary(outcomes), title_justify="left")
     for column in ("student", "state", "remarks"):
         made.add_column(column, overflow="fold")
     for outcome in outcomes:
