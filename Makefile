@@ -23,7 +23,7 @@ demo: core
 
 # One HTML page a deck, in slides/build/.
 slides:
-	$(NODE) && npx --yes @marp-team/marp-cli@4.5.1 --input-dir slides --output slides/build
+	$(NODE) && npx --yes @marp-team/marp-cli@4.5.1 --input-dir slides --output slides/build && rm -f slides/build/README.html
 
 # Measure the figures that the pages state.
 bench: core
