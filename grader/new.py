@@ -36,7 +36,7 @@ def create(house: House, name: str) -> Path:
 
 
 def _target(template: str, slug: str) -> str:
-    """`notebook.py.txt` -> `slug.py`, `starter-answer.py.txt` -> `starter/answer.py`: templates are not Python to any tool."""
+    """`notebook.py.txt` -> `slug.py`, `starter-answer.py.txt` -> `starter/answer.py`."""
     name = template.removesuffix(".txt")
     if name.startswith("starter-"):
         return "starter/" + name.removeprefix("starter-")

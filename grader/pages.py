@@ -1,9 +1,8 @@
 """The README of a lab, written from its `lab.toml` and its notebook."""
 
-import re
-
 from nbformat.notebooknode import NotebookNode
 
+from labkit.checks import tasks
 from labkit.course import Lab
 from labkit.notebook import grading
 
@@ -43,12 +42,10 @@ def lab_readme(lab: Lab, notebook: NotebookNode) -> str:
 
 def points_by_task(notebook: NotebookNode) -> dict[str, int]:
     """The points under each second-level heading, in the notebook's order."""
-    task = ""
     points: dict[str, int] = {}
+    headings = tasks(notebook)
     for cell in notebook.cells:
-        found = re.search(r"^##\s+(.+?)\s*$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
-        if found:
-            task = found[1]
         if grading(cell).get("grade"):
+            task = headings[grading(cell)["grade_id"]]
             points[task] = points.get(task, 0) + int(grading(cell)["points"])
     return points

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -110,13 +110,13 @@ def judge(lab: Lab, reference: NotebookNode, files: Mapping[str, bytes]) -> Judg
     work, mended = notebook.restore(student, reference)
     if problem:
         reason = notebook.Run(stopped=problem, not_run=set(range(len(work.cells))))
-        return Judgement(CheckReport(tuple(_results(work, reason)), problem), work)
+        return Judgement(CheckReport(tuple(_results(work, reason, tasks(reference), lab.limits)), problem), work)
     notes += mended
     with tempfile.TemporaryDirectory(prefix="mle-check-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / lab.name
         _lay_out(lab, files, folder)
         run = notebook.execute(work, folder, lab.limits, environment())
-    return Judgement(CheckReport(tuple(_results(work, run, lab.limits)), None, tuple(notes)), work)
+    return Judgement(CheckReport(tuple(_results(work, run, tasks(reference), lab.limits)), None, tuple(notes)), work)
 
 
 def _lay_out(lab: Lab, files: Mapping[str, bytes], folder: Path) -> None:
@@ -150,53 +150,58 @@ def own_clouds() -> Iterator[None]:
             os.environ.update(before)
 
 
-def _results(executed: NotebookNode, run: notebook.Run, limits: Limits | None = None) -> Iterator[CheckResult]:
+def tasks(reference: NotebookNode) -> dict[str, str]:
+    """The second-level heading that each graded cell stands under, by its `grade_id`."""
     task = ""
-    earlier = ""
+    found: dict[str, str] = {}
+    for cell in reference.cells:
+        if cell.cell_type == "markdown":
+            heading = re.search(r"^##\s+(.+?)\s*$", cell.source, re.MULTILINE)
+            task = heading[1] if heading else task
+        if notebook.grading(cell):
+            found[notebook.grading(cell)["grade_id"]] = task
+    return found
+
+
+def _results(
+    executed: NotebookNode, run: notebook.Run, headings: Mapping[str, str], limits: Limits
+) -> Iterator[CheckResult]:
+    task = earlier = ""
     for position, cell in enumerate(executed.cells):
-        heading = _heading(cell)
-        if heading is not None:
-            task, earlier = heading, ""
-        name = notebook.grading(cell).get("grade_id", "")
-        if not notebook.grading(cell).get("grade"):
+        known = notebook.grading(cell)
+        name = known.get("grade_id", "")
+        if headings.get(name, task) != task:
+            task, earlier = headings[name], ""
+        if not known.get("grade"):
             earlier = _error(cell, limits) or earlier
             continue
-        maximum = float(notebook.grading(cell)["points"])
+        maximum = float(known["points"])
         if not notebook.is_check(cell):
             yield CheckResult(name, task, 0, maximum, "by hand", "an instructor reads this answer")
         elif position in run.not_run:
             notebook.fail(cell, "NotRun", run.stopped or "")
             yield CheckResult(name, task, 0, maximum, "not run", run.stopped or "")
         else:
-            yield _judged(cell, name, task, maximum, earlier, limits)
+            yield _judged(cell, CheckResult(name, task, maximum, maximum, "passed"), earlier, limits)
 
 
-def _judged(
-    cell: NotebookNode, name: str, task: str, maximum: float, earlier: str, limits: Limits | None
-) -> CheckResult:
+def _judged(cell: NotebookNode, passed: CheckResult, earlier: str, limits: Limits) -> CheckResult:
+    """What the outputs of a check say: `passed` as it is, or with the points and the reason it failed."""
     # nbgrader takes any text on stderr for a failure, so a warning would cost the points: it is left out.
     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     message = _error(cell, limits)
     if not message:
         points = float(determine_grade(cell)[0])
-        status: Status = "passed" if points == maximum else "failed"
-        return CheckResult(
-            name, task, points, maximum, status, "" if status == "passed" else f"{points:g} of {maximum:g}"
-        )
+        if points == passed.max_points:
+            return passed
+        return replace(passed, points=points, status="failed", message=f"{points:g} of {passed.max_points:g} points")
     if earlier and earlier not in message:
         message += f" (An earlier cell of this task stopped: {earlier})"
     notebook.fail(cell, "Failed", message)
-    return CheckResult(name, task, 0, maximum, "failed", message)
+    return replace(passed, points=0, status="failed", message=message)
 
 
-def _heading(cell: NotebookNode) -> str | None:
-    if cell.cell_type != "markdown":
-        return None
-    found = re.search(r"^##\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
-    return found[1] if found else None
-
-
-def _error(cell: NotebookNode, limits: Limits | None) -> str:
+def _error(cell: NotebookNode, limits: Limits) -> str:
     """What stopped a cell, as one sentence for the student; empty where nothing did."""
     for output in cell.get("outputs", []):
         if output.output_type == "error":
@@ -204,7 +209,7 @@ def _error(cell: NotebookNode, limits: Limits | None) -> str:
     return ""
 
 
-def _sentence(ename: str, evalue: str, limits: Limits | None) -> str:
+def _sentence(ename: str, evalue: str, limits: Limits) -> str:
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", evalue).split())[:600]
     match ename:
         case "AssertionError":
@@ -212,7 +217,7 @@ def _sentence(ename: str, evalue: str, limits: Limits | None) -> str:
         case "NotImplementedError":
             return "not answered yet: replace the line `raise NotImplementedError()` with your answer"
         case "KeyboardInterrupt":
-            return f"stopped after {limits.cell_seconds if limits else '?'} s: look for a loop that never ends or a wait without a limit"
+            return f"stopped after {limits.cell_seconds} s: look for a loop that never ends or a wait without a limit"
         case "DeadKernel" | "NotRun" | "Failed":
             return text
         case "MemoryError":
