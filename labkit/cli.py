@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from labkit.checks import CheckReport
 
 app = typer.Typer(
-    help="Work on the labs: start, check, submit.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Work on the labs: start, check, submit.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 LabArgument = Annotated[str, typer.Argument(metavar="NN", help="The lab's number or name, e.g. 02 or cloud-storage.")]
@@ -49,11 +52,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        _say(context.get_help())
 
 
 @app.command()
@@ -65,7 +70,7 @@ def start(
     port: PortOption = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
 ) -> None:
-    """Install what a lab needs, start the local cloud and open JupyterLab on it."""
+    """Start a lab: its tools, clouds and JupyterLab."""
     here = course.find()
     asked = cloud.NAMES if cloud_ is Clouds.all else tuple(name for name in cloud.NAMES if name == cloud_)
     running = session.start(here, here.lab(lab) if lab else None, asked, port, console)
@@ -99,7 +104,7 @@ def list_labs() -> None:
 
 @app.command("doctor")
 def examine() -> None:
-    """Show what this machine has for the labs, what it enables and how to mend it."""
+    """Show what this machine has and how to mend it."""
     findings = doctor.examine(course.find())
     for finding in findings:
         mend = f" | mend: {finding.mend}" if finding.mend else ""
@@ -116,7 +121,7 @@ def check(
         Path | None, typer.Option(help="Another folder than your copy; not kept in `lab progress`.")
     ] = None,
 ) -> None:
-    """Run a lab's visible checks on your files, as grading will."""
+    """Run the visible checks on your files."""
     from labkit import checks  # with nbgrader, which takes two seconds that no other command should wait for
 
     here = course.find()
@@ -136,7 +141,7 @@ def check(
 
 @app.command("progress")
 def show_progress() -> None:
-    """Show each lab's points in its last check, and what was submitted when."""
+    """Show the points so far and what was submitted."""
     here = course.find()
     known = progress.read(here)
     _tell_set_aside(known.set_aside)
@@ -150,7 +155,7 @@ def show_progress() -> None:
 
 @app.command()
 def reset(lab: LabArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Put your copy of a lab back to the start, after a dated backup of it."""
+    """Back up your copy and put it back to the start."""
     here = course.find()
     wanted = here.lab(lab)
     if not yes:
@@ -169,7 +174,7 @@ def submit(
     output: Annotated[Path | None, typer.Option(help="Where to write the archive: a folder or a .zip.")] = None,
     student: Annotated[str | None, typer.Option(help="Your ID, to stand in the archive's name.")] = None,
 ) -> None:
-    """Pack your notebook and starter files into the one archive that you hand in."""
+    """Pack the one archive that you hand in."""
     here = course.find()
     wanted = here.lab(lab)
     name = submission.archive_name(wanted, student)

@@ -78,7 +78,8 @@ def ensure(course: Course, extras: Iterable[str], console: Console) -> bool:
     _require_space(plan)
     with _progress(console) as progress:
         bar = progress.add_task("preparing", total=plan.known or None)
-        _install(plan, course.state_dir / "pip", _Follower(progress, bar, plan.known or None))
+        _install(plan, course.state_dir / "pip", Follower(progress, bar))
+        progress.update(bar, completed=plan.known, description="installed")
     importlib.invalidate_caches()
     if left := missing(course, extras):
         names = ", ".join(pin.name for pin in left)
@@ -128,11 +129,11 @@ def _progress(console: Console) -> Progress:
     )
 
 
-class _Follower:
+class Follower:
     """Turns pip's lines into one bar over all downloads."""
 
-    def __init__(self, progress: Progress, bar: TaskID, total: int | None) -> None:
-        self._progress, self._bar, self._total = progress, bar, total
+    def __init__(self, progress: Progress, bar: TaskID) -> None:
+        self._progress, self._bar = progress, bar
         self._before = 0  # bytes of the files that are complete
         self._now = 0
 

@@ -58,7 +58,9 @@ def precheck(course: Course, lab: Lab | None, console: Console) -> None:
             console.print(
                 f"! {finding.what}: {finding.found}; enough for {finding.enables}; {finding.mend}", markup=False
             )
-    for need in lab.needs if lab else ():
+    if lab is None:
+        return
+    for need in lab.needs:
         if need in NEEDS and (finding := NEEDS[need]()).status != "ok":
             console.print(f"! {lab.name} needs a {finding.what}: {finding.found}; {finding.mend}", markup=False)
 
