@@ -119,10 +119,11 @@ def _single(path: Path, lab: Lab, student: str) -> shapes.Pile:
         if name in (lab.name, lab.slug):
             raise UserError(f"{path} names no student: add --student ID")
         with sources.opened(path) as items:
-            return shapes.Pile(f"name {name}", name, [shapes.Piece(item.name, item) for item in items])
+            pieces = [shapes.Piece(item.name, item) for item in items]
+            return shapes.Pile(f"name {name}", name, shapes.folder_name(name), pieces)
     if student:
-        name = lab.notebook if path.suffix.lower() == ".ipynb" else path.name
-        return shapes.Pile(f"name {student}", student, [shapes.Piece(name, sources.file(path))])
+        piece = shapes.Piece(lab.notebook if path.suffix.lower() == ".ipynb" else path.name, sources.file(path))
+        return shapes.Pile(f"name {student}", student, shapes.folder_name(student), [piece])
     found, left = shapes.piles([sources.file(path)], lab, ())
     if not found:
         raise UserError(f"{path} names no student: add --student ID" if left else f"{path} cannot be collected")
@@ -257,7 +258,7 @@ class _Names:
 
     def of(self, pile: shapes.Pile) -> tuple[str, tuple[str, ...]]:
         """The folder of `pile`'s person, and a remark where it is not called as one would think."""
-        wanted = shapes.folder_name(pile.name)
+        wanted = pile.folder
         mine = [name for name, who in self._owners.values() if who == pile.who]
         name, count = mine[0] if mine else wanted, 2
         while not mine and self._owners.get(name.casefold(), ("", None))[1] not in (None, pile.who):

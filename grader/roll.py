@@ -1,9 +1,8 @@
 """A synthetic class: students made out of a lab's known answers, each with the checks that must be lost."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations
-from typing import TypeVar
+from itertools import combinations, cycle, islice
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
@@ -15,7 +14,6 @@ from labkit.course import Lab
 from labkit.errors import UserError
 
 RIGHT = 4
-_Place = TypeVar("_Place")
 
 NAMES = (
     ("Aldana", "Inés"),
@@ -83,10 +81,12 @@ def call(lab: Lab, released: Lab) -> list[Case]:
     solved = source.notebook(lab)
     untouched = {name: (released.path / name).read_bytes() for name in answers.reference(lab, solved)}
     parts = _Parts(lab, solved, answers.read(lab), untouched)
-    cases = [*_right(parts), *_broken(parts), *_combined(parts)]
-    spread = _spread(parts)
-    while len(cases) < len(NAMES):
-        answer = next(spread)
+    wrong = _spread(parts)
+    combined = list(_combined(parts, wrong))
+    cases = [*_right(parts), *_broken(parts), *(case for case, _ in combined)]
+    used = [answer.name for _, group in combined for answer in group]
+    alone = cycle([answer for answer in wrong if answer.name not in used] or wrong)
+    for answer in islice(alone, len(NAMES) - len(cases)):
         cases.append(Case(f"wrong: {answer.name}", parts.files(answer), answer.loses))
     # Dealt out so that the kinds are mixed over the alphabet, the same way each time.
     return [cases[(7 * place) % len(cases)] for place in range(len(cases))]
@@ -98,33 +98,32 @@ def _right(parts: _Parts) -> Iterator[Case]:
         yield Case(f"right: {answer.name}", parts.files(answer), frozenset())
 
 
-def _spread(parts: _Parts) -> Iterator[Answer]:
-    """The wrong answers, a different check each time, again and again."""
-    wrong = parts.wrong()
-    if not wrong:
+def _spread(parts: _Parts) -> list[Answer]:
+    """The wrong answers, a different check's each time, those that lose least first."""
+    left = sorted(parts.wrong(), key=lambda answer: len(answer.loses))
+    if not left:
         raise UserError(f"{parts.lab.path / 'answers.toml'} has no wrong answer: a class cannot be made of it")
-    left = list(wrong)
-    while True:
+    found: list[Answer] = []
+    while left:
         for check in parts.checks:
-            found = next((answer for answer in left if check in answer.loses), None)
-            if found is not None:
-                left.remove(found)
-                yield found
-        left = left or list(wrong)
+            answer = next((answer for answer in left if check in answer.loses), None)
+            if answer is not None:
+                left.remove(answer)
+                found.append(answer)
+    return found
 
 
-def _combined(parts: _Parts) -> Iterator[Case]:
-    """Students with several mistakes at once, in checks and places that do not touch."""
-    used: set[str] = set()
+def _combined(parts: _Parts, wrong: Sequence[Answer]) -> Iterator[tuple[Case, tuple[Answer, ...]]]:
+    """Students with several mistakes at once, in checks and files that do not touch."""
+    left = list(wrong)
     for size in (3, 3, 2, 2):
-        left = [answer for answer in parts.wrong() if answer.name not in used]
-        for group in filter(_apart, combinations(left, size)):
+        group = next(filter(_apart, combinations(left, size)), None)
+        if group is not None:
+            left = [answer for answer in left if answer not in group]
             lost = frozenset(name for answer in group for name in answer.loses)
             edits = tuple(edit for answer in group for edit in answer.edits)
-            used |= {answer.name for answer in group}
             story = "wrong: " + " and ".join(answer.name for answer in group)
-            yield Case(story, parts.files(replace(group[0], edits=edits)), lost)
-            break
+            yield Case(story, parts.files(replace(group[0], edits=edits)), lost), group
 
 
 def _apart(group: Sequence[Answer]) -> bool:
@@ -160,10 +159,13 @@ def _syntax_error(parts: _Parts) -> Case:
     """A starter file that Python cannot read, one that no other imports: only its own checks are lost."""
     files = parts.files()
     texts = {path: data.decode("utf-8", "replace") for path, data in files.items() if path.endswith(".py")}
-    lost = {path: _lost_by(parts, lambda edit, path: edit.file == path, path) for path in texts}
     imported = {path for path in texts if any(_imports(text, path) for text in texts.values())}
-    path = next(path for path in sorted(texts, key=lambda path: (path in imported, path)) if lost[path])
-    return Case(f"a syntax error in {path}", files | {path: files[path] + b"\n\ndef unfinished(:\n"}, lost[path])
+    for path in sorted(texts, key=lambda path: (path in imported, path)):
+        edited = [answer for answer in parts.wrong() if any(edit.file == path for edit in answer.edits)]
+        if edited:
+            lost = frozenset(name for answer in edited for name in answer.loses)
+            return Case(f"a syntax error in {path}", files | {path: files[path] + b"\n\ndef unfinished(:\n"}, lost)
+    raise UserError(f"{parts.lab.path / 'answers.toml'} edits no Python file in starter/: none can be broken")
 
 
 def _imports(text: str, path: str) -> bool:
@@ -177,21 +179,32 @@ def _imports(text: str, path: str) -> bool:
 
 
 def _endless(parts: _Parts) -> Case:
-    """An answer that never ends: in a cell of the notebook if one is answered there, else in a function."""
-    edits = [edit for answer in parts.wrong() for edit in answer.edits]
-    edit = next(
-        chain((e for e in edits if e.cell and e.old is None), (e for e in edits if e.function)),
-        None,
-    )
-    if edit is None:
-        raise UserError(f"{parts.lab.path / 'answers.toml'} edits no whole cell and no function: no loop can be put in")
-    loop = "while True:\n    pass" if edit.cell else "    while True:\n        pass"
-    files = parts.files(replace(parts.wrong()[0], edits=(replace(edit, new=loop),)))
-    return Case("an endless loop", files, _lost_by(parts, _same_place, edit))
+    """A function that never ends, one that few checks call: each of them waits for the limit."""
+    lost: dict[tuple[str, str], list[frozenset[str]]] = {}
+    for answer in parts.wrong():
+        for place in {_function(parts, edit) for edit in answer.edits}:
+            lost.setdefault(place, []).append(answer.loses)
+    fewest = sorted(lost, key=lambda place: (len(frozenset().union(*lost[place])), -len(lost[place]), place))
+    for file, function in fewest:
+        loop = Edit(file=file, function=function, new="    while True:\n        pass")
+        try:
+            files = parts.files(replace(parts.wrong()[0], edits=(loop,)))
+        except UserError:
+            continue  # no function, or one without a solution region of its own
+        return Case(f"an endless loop in {function}", files, frozenset().union(*lost[file, function]))
+    raise UserError(f"{parts.lab.path / 'answers.toml'} edits no function: no endless loop can be put in")
 
 
-def _same_place(edit: Edit, other: Edit) -> bool:
-    return (edit.cell, edit.file, edit.function) == (other.cell, other.file, other.function)
+def _function(parts: _Parts, edit: Edit) -> tuple[str, str]:
+    """File and function that an edit changes; empty where there is none."""
+    if edit.file is None or not edit.file.endswith(".py"):
+        return "", ""
+    if edit.function or edit.old is None:
+        return edit.file, edit.function or ""
+    text = parts.files()[edit.file].decode()
+    line = text[: text.index(edit.old)].count("\n") if edit.old in text else -1
+    spans = answers.functions(text).items()
+    return edit.file, next((name for name, (first, last) in spans if first <= line <= last), "")
 
 
 def _kernel_ended(parts: _Parts) -> Case:
@@ -205,11 +218,6 @@ def _kernel_ended(parts: _Parts) -> Case:
     book.cells.insert(names.index(checks[half - 1]) + 1 if half else 0, own)
     files[parts.lab.notebook] = nbformat.writes(book).encode()
     return Case("a cell that ends the kernel", files, frozenset(checks[half:]))
-
-
-def _lost_by(parts: _Parts, about: Callable[[Edit, _Place], bool], place: _Place) -> frozenset[str]:
-    """The checks that some wrong answer loses by an edit of that place."""
-    return frozenset(name for a in parts.wrong() if any(about(edit, place) for edit in a.edits) for name in a.loses)
 
 
 def _without_checks(data: bytes) -> bytes:

@@ -29,10 +29,12 @@ class Piece:
 
 @dataclass
 class Pile:
-    """All that one person handed in. `who` is the same for the same person in the next lab."""
+    """All that one person handed in. `who` is the same for the same person in the next lab; `folder` is the one
+    to have, if it is free."""
 
     who: str
     name: str
+    folder: str
     pieces: list[Piece] = field(default_factory=list)
     late: bool = False
     notes: list[str] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Pile:
 class _Claim:
     who: str
     name: str
+    folder: str
     file: str
     order: int = 0
     late: bool = False
@@ -65,14 +68,16 @@ def piles(items: Sequence[Item], lab: Lab, others: Iterable[str]) -> tuple[list[
             continue
         claim = _claim(top, rest, lab, is_folder=top in folders, others=tuple(others))
         if isinstance(claim, str) and item.kind in ("symlink", "special") and "." not in top:
-            claim = _Claim(f"name {top}", top, lab.notebook)  # somebody's folder or notebook, had it been one
+            claim = _Claim(
+                f"name {top}", top, folder_name(top), lab.notebook
+            )  # somebody's folder or notebook, had it been one
         if isinstance(claim, str):
             if claim and not rest:
                 left.append(claim)
             continue
         twins = numbers.get(claim.name, set())
         who = f"{claim.who} {claim.number}" if claim.number and len(twins) > 1 else claim.who
-        pile = found.setdefault(who, Pile(who, claim.name))
+        pile = found.setdefault(who, Pile(who, claim.name, claim.folder))
         if who != claim.who and not pile.notes:
             pile.notes.append("somebody else has the same name: told apart by Moodle's number, new in each assignment")
         pile.late |= claim.late
@@ -117,14 +122,16 @@ def _moodle_numbers(items: Iterable[Item]) -> dict[str, set[str]]:
 def _claim(top: str, rest: str, lab: Lab, is_folder: bool, others: tuple[str, ...]) -> _Claim | str:
     """Whose a thing is; a sentence where it is nobody's, empty where nothing need be said."""
     if found := None if is_folder else _CANVAS.fullmatch(top):
-        who = f"canvas {found['user']}"
-        return _Claim(who, f"{found['name']} {found['user']}", found["file"], int(found["order"]), bool(found["late"]))
+        name, user = found["name"], found["user"]
+        folder = folder_name(f"{name} {user}")  # Canvas puts names in one word: the number keeps two people apart
+        return _Claim(f"canvas {user}", name, folder, found["file"], int(found["order"]), bool(found["late"]))
     if found := _MOODLE.fullmatch(top):
         if found["kind"] != "file":
             return ""
-        return _Claim(f"moodle {found['name']}", found["name"], rest or found["file"] or "", number=found["number"])
+        name, file = found["name"], rest or found["file"] or ""
+        return _Claim(f"moodle {name}", name, folder_name(name), file, number=found["number"])
     if is_folder:
-        return _Claim(f"name {top}", top, rest)
+        return _Claim(f"name {top}", top, folder_name(top), rest)
     suffix = PurePosixPath(top).suffix.lower()
     if suffix not in (".zip", ".ipynb"):
         return f"{top!a} names no student: left out"
@@ -137,7 +144,7 @@ def _claim(top: str, rest: str, lab: Lab, is_folder: bool, others: tuple[str, ..
         if stem.startswith(f"{prefix}-") or stem.startswith(f"{prefix}_"):
             stem = stem[len(prefix) + 1 :]
             break
-    return _Claim(f"name {stem}", stem, lab.notebook if suffix == ".ipynb" else top, order)
+    return _Claim(f"name {stem}", stem, folder_name(stem), lab.notebook if suffix == ".ipynb" else top, order)
 
 
 def _uncopied(stem: str) -> tuple[str, int]:
