@@ -102,13 +102,18 @@ def bring_up_to_date(locks: list[str]) -> None:
 
 def fingerprints(locks: list[str]) -> dict[str, str]:
     """What the installed state is compared with: each lock on top of core, the course's own metadata, the folder."""
-    core = read(HERE / "core.lock")
+    core = pinned("core")
     found = {"course": digest(core, read(ROOT / "pyproject.toml")), "place": str(VENV)}
     for name in locks:
         if name not in LOCKS:
             raise Stop(f"there is no lock {name!r} to install from here: known are {', '.join(LOCKS)}", 2)
-        found[name] = digest(core, read(HERE / f"{name}.lock"))
+        found[name] = digest(core, pinned(name))
     return found
+
+
+def pinned(name: str) -> bytes:
+    """A lock without its comments: who asks for a package may change, and there is nothing new to install."""
+    return re.sub(rb"^[ \t]*#.*\n?", b"", read(HERE / f"{name}.lock"), flags=re.MULTILINE)
 
 
 def read(file: Path) -> bytes:
