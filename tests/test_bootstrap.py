@@ -77,7 +77,7 @@ class Small:
 
     def bootstrap(self, *locks: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*locks), env=self.environment(**more), capture_output=True, encoding="utf-8", timeout=120
+            self.command(*locks), env=self.environment(**more), capture_output=True, encoding="utf-8", timeout=300
         )
 
     def lab(self) -> str:
