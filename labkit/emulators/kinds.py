@@ -82,7 +82,6 @@ def variables(name: Name, endpoint: str) -> dict[str, str]:
         case "gcp":
             special = {
                 "STORAGE_EMULATOR_HOST": endpoint,
-                "CLOUD_STORAGE_EMULATOR_ENDPOINT": endpoint,  # for pyarrow, which pandas asks first
                 "GOOGLE_CLOUD_PROJECT": "local",
                 "FSSPEC_GS_TOKEN": "anon",  # gcsfs would look for an account on this machine first
                 "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # a part of gcsfs that only the real service answers

@@ -86,7 +86,9 @@ def verify(signed: Signed, secret: str, method: str, uri: str, headers: Mapping[
             "SignatureDoesNotMatch",
             "The signature does not fit this request: a part of it was changed, or another secret was used",
         )
-    if now >= _end(signed):
+    if signed.way == "header" and abs(now - _start(signed)) > timedelta(minutes=15):
+        raise BadSignature(403, "RequestTimeTooSkewed", "The clock of this request is more than 15 minutes wrong")
+    if signed.way != "header" and now >= _end(signed):
         raise BadSignature(403, "AccessDenied", "Request has expired")
 
 
@@ -108,7 +110,14 @@ def _end(signed: Signed) -> datetime:
         raise BadSignature(
             400, "AuthorizationQueryParametersError", f"X-Amz-Expires must be from 1 to {SEVEN_DAYS} seconds (7 days)"
         )
-    return start + timedelta(seconds=seconds)
+    return _start(signed) + timedelta(seconds=seconds)
+
+
+def _start(signed: Signed) -> datetime:
+    try:
+        return datetime.strptime(signed.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise BadSignature(403, "AccessDenied", "The request says no valid date in x-amz-date") from None
 
 
 def _expected(signed: Signed, secret: str, method: str, uri: str, headers: Mapping[str, str]) -> str:
