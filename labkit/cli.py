@@ -122,10 +122,10 @@ def check(
     ] = None,
 ) -> None:
     """Run the visible checks on your files."""
-    from labkit import checks  # with nbgrader, which takes two seconds that no other command should wait for
-
     here = course.find()
     wanted = here.lab(lab)
+    from labkit import checks  # with nbgrader, which takes two seconds that no other command should wait for
+
     report = checks.check(wanted, folder or here.work(wanted))
     if report.problem:
         raise UserError(report.problem)

@@ -1,5 +1,6 @@
 """What this machine has for the labs: one finding each, with what it enables and how to mend it."""
 
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -200,9 +201,10 @@ def ports(course: Course) -> Finding:
 
 def lab_server(course: Course) -> Finding:
     """JupyterLab: installed, and running or not."""
-    version = _say([sys.executable, "-P", "-m", "jupyterlab", "--version"])
-    if version is None:
-        return Finding("JupyterLab", "broken", "cannot be run", "every lab", "install the course again: `make lab`")
+    try:
+        version = importlib.metadata.version("jupyterlab")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("JupyterLab", "broken", "not installed", "every lab", "install the course again: `make lab`")
     server = jupyter.find(course)
     return Finding(
         "JupyterLab", "ok", f"{version}, " + (f"runs on port {server.port}" if server else "not running"), "every lab"

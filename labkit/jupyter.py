@@ -24,6 +24,8 @@ HOST = "127.0.0.1"
 FIRST_PORT = 8888
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
+"""How long one that lives may be too busy to answer before it counts as hung, and is replaced with its kernels."""
 
 _LAB_SETTINGS = {
     # Both would ask the student something, or call home, before the first cell.
@@ -54,7 +56,14 @@ class Server:
 def find(course: Course) -> Server | None:
     """The JupyterLab of this course that was started last, if it still answers."""
     last = _read(course)
-    return last if last and _process(last) and _answers(last) else None
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while last and _process(last):
+        if _answers(last):
+            return last
+        if time.monotonic() > limit:
+            break
+        time.sleep(0.1)
+    return None
 
 
 def start(course: Course, env: dict[str, str], port: int | None = None) -> Server:
@@ -69,10 +78,8 @@ def start(course: Course, env: dict[str, str], port: int | None = None) -> Serve
         if server := find(course):
             return server
         _end(_read(course))
-        if port is not None and not is_free(port):
-            raise UserError(
-                f"port {port} is in use: choose another with --port, or leave it out and a free one is taken"
-            )
+        if port is not None:
+            require_free(port)
         server = _spawn(course, env, port or free_port())
         try:
             _wait(course, server)
@@ -110,6 +117,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_free(port: int) -> None:
+    """Raise UserError where `port` is taken."""
+    if not is_free(port):
+        raise UserError(f"port {port} is in use: choose another with --port, or leave it out and a free one is taken")
 
 
 def free_port() -> int:

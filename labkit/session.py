@@ -31,6 +31,7 @@ def start(course: Course, lab: Lab | None, asked: Sequence[cloud.Name], port: in
     labs = [lab] if lab else course.labs()
     if not labs:
         raise FailureError(f"there is no lab in {course.labs_dir}: get them again with `git checkout -- labs`")
+    _require_port(course, port)
     precheck(course, lab, console)
     wanted = clouds_for(lab, asked)
     _install(course, lab, wanted, console)
@@ -100,6 +101,17 @@ def is_real() -> bool:
     return os.environ.get("MLE_CLOUD", "").lower() == "real"
 
 
+def _require_port(course: Course, port: int | None) -> None:
+    """Before anything is installed or started: a wish for a port that cannot be met."""
+    if port is None:
+        return
+    server = jupyter.find(course)
+    if server and server.port != port:
+        raise UserError(f"JupyterLab runs on port {server.port} already: run `lab stop` first, or leave out --port")
+    if not server:
+        jupyter.require_free(port)
+
+
 def _serve(course: Course, port: int | None) -> tuple[jupyter.Server, bool]:
     env = _variables()
     server = jupyter.find(course)
@@ -111,8 +123,6 @@ def _serve(course: Course, port: int | None) -> tuple[jupyter.Server, bool]:
             )
         jupyter.stop(course)
         server = None
-    if server and port not in (None, server.port):
-        raise UserError(f"JupyterLab runs on port {server.port} already: run `lab stop` first, or leave out --port")
     return server or jupyter.start(course, env, port), server is not None
 
 
