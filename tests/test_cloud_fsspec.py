@@ -1,9 +1,12 @@
 """One contract for the three clouds, through fsspec: what a portable ingest may rely on."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import fsspec
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -102,3 +105,22 @@ def test_reset_forgets_everything(filesystem: AbstractFileSystem) -> None:
     fresh, _ = fsspec.url_to_fs(ROOTS[name])
     assert not fresh.exists("lab-bucket/last")
     fresh.mkdir("lab-bucket")
+
+
+@pytest.mark.parametrize("name", cloud.NAMES)
+def test_an_emulator_whose_state_is_deleted_ends_itself(
+    name: cloud.Name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name != "aws":
+        needs.require(name, cloud.available(name))
+    before = dict(os.environ)
+    monkeypatch.setenv("MLE_STATE", str(tmp_path / "forgotten"))
+    pid = cloud.start(name).pid
+    assert pid is not None
+    emulator = psutil.Process(pid)
+    with pytest.raises(psutil.TimeoutExpired):  # it looks every 2 seconds, and stays while the file is there
+        emulator.wait(3)
+    shutil.rmtree(tmp_path / "forgotten")
+    emulator.wait(10)
+    os.environ.clear()
+    os.environ.update(before)

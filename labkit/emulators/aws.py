@@ -8,7 +8,7 @@ import sys
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from labkit.emulators import access
+from labkit.emulators import access, leave
 from labkit.emulators.layer import Layer
 from labkit.emulators.processes import HOST, TOKEN
 
@@ -29,6 +29,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the notebook's terminal is not meant for us
     access.install()
+    leave.when_forgotten()
     layer = Layer(DomainDispatcherApplication(create_backend_app), os.environ.get(TOKEN, ""))
     make_server(HOST, port, layer, threaded=True, request_handler=Handler).serve_forever()
 

@@ -36,9 +36,11 @@ def program() -> Path:
 
 def command(port: int) -> list[str]:
     """How the blob service is run: in memory, on 127.0.0.1, with nothing sent to anybody."""
+    address = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
     options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    options += ["--extentMemoryLimit", str(MEMORY_MB)]
-    return [node() or "node", str(program()), "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
+    memory = ["--extentMemoryLimit", str(MEMORY_MB)]
+    watch = ["--require", str(_SOURCE / "leave.js")]
+    return [node() or "node", *watch, str(program()), *address, *options, *memory]
 
 
 def node() -> str | None:
@@ -58,7 +60,9 @@ def install() -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="azurite-", dir=target.parent) as part:
         folder = Path(part) / "azurite"
-        shutil.copytree(_SOURCE, folder)
+        folder.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(_SOURCE / name, folder / name)
         _npm(runtime, folder)
         if not target.exists():
             folder.replace(target)

@@ -18,6 +18,7 @@ from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects
 from gcp_storage_emulator.storage import Storage
 
+from labkit.emulators import leave
 from labkit.emulators.processes import HOST, TOKEN
 
 Handler = Callable[..., None]
@@ -34,6 +35,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the notebook's terminal is not meant for us
+    leave.when_forgotten()
     server.HANDLERS = ((_MOVE, {"POST": _move}), *server.HANDLERS)
     for _, handlers in server.HANDLERS:
         for method, handler in handlers.items():

@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 LOCK_SECONDS = 120.0
 STOP_SECONDS = 5.0
 TOKEN = "MLE_EMULATOR_TOKEN"  # the variable's name, not a secret
+STATE = "MLE_EMULATOR_STATE"
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Kept so that a child that ended does not stay a zombie, and Python does not warn of one that goes on."""
@@ -127,7 +128,7 @@ def _spawn(emulator: Emulator, place: Place, port: int) -> Running:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=place.log.parent,
-            env=_environment(emulator, token),
+            env=_environment(emulator, place, token),
             start_new_session=True,
         )
     _children[child.pid] = child
@@ -138,11 +139,12 @@ def _spawn(emulator: Emulator, place: Place, port: int) -> Running:
     return Running(port, child.pid, created, token)
 
 
-def _environment(emulator: Emulator, token: str) -> dict[str, str]:
+def _environment(emulator: Emulator, place: Place, token: str) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MOTO_", "AZURE_"))}
     # Where labkit was imported from, for a process that starts in another folder.
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), inherited.get("PYTHONPATH")]))
-    return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", TOKEN: token, **emulator.env}
+    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", TOKEN: token, STATE: str(place.state)}
+    return {**inherited, **own, **emulator.env}
 
 
 def _wait(emulator: Emulator, started: Running) -> bool:
