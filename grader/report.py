@@ -117,12 +117,17 @@ class ClassReport:
         return statistics.median(self.scores)
 
     @property
+    def checks_by_task(self) -> dict[str, list[Check]]:
+        """The checks under each of the notebook's headings, in its order."""
+        found: dict[str, list[Check]] = {}
+        for check in self.checks:
+            found.setdefault(check.task, []).append(check)
+        return found
+
+    @property
     def tasks(self) -> dict[str, float]:
         """The points of each task, in the lab's order."""
-        points: dict[str, float] = {}
-        for check in self.checks:
-            points[check.task] = points.get(check.task, 0) + check.max_points
-        return points
+        return {task: sum(check.max_points for check in checks) for task, checks in self.checks_by_task.items()}
 
 
 def write(house: House, lab: Lab, now: datetime | None = None) -> Path:
@@ -325,7 +330,7 @@ def page(report: ClassReport) -> str:
 
 def _short(task: str) -> str:
     """A task's heading as a column's: `Task 3: one schema` -> `Task 3`."""
-    return re.split(r"[:(]", task)[0].strip()[:14] or "-"
+    return re.split(r"[:(\u00b7\u2013\u2014]", task)[0].strip()[:12] or "-"
 
 
 def table(report: ClassReport) -> str:
