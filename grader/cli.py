@@ -20,6 +20,7 @@ from labkit.console import console, stderr
 from labkit.console import main as entry
 from labkit.course import Lab
 from labkit.errors import FailureError
+from labkit.session import open_browser
 
 app = typer.Typer(
     name="grader", help="Build labs, prove them, grade submissions.", no_args_is_help=True, add_completion=False
@@ -114,7 +115,7 @@ def report(
 ) -> None:
     """Write the class report of LAB: scores, what each check found, each student; and the grades as a table."""
     page = reporting.write(*_of(lab))
-    if not (open_ and reporting.show(page)):
+    if not (open_ and open_browser(page.as_uri())):
         console.print(str(page))
 
 
@@ -131,7 +132,7 @@ def demo(
     if shown.surprises:
         raise FailureError("\n".join([*shown.surprises, f"the report is {shown.page}"]))
     console.print(f"all {shown.students} scores are what the known answers of {one.name} say they must be")
-    if not (open_ and reporting.show(shown.page)):
+    if not (open_ and open_browser(shown.page.as_uri())):
         console.print(f"the class report: {shown.page}")
 
 

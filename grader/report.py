@@ -3,11 +3,8 @@
 import csv
 import io
 import math
-import os
 import re
 import statistics
-import sys
-import webbrowser
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,12 +139,6 @@ def write(house: House, lab: Lab, now: datetime | None = None) -> Path:
             file.write(text.encode())
         (folder / name).chmod(0o644)
     return folder / "index.html"
-
-
-def show(page: Path) -> bool:
-    """Open `page` in a browser where there is a screen; whether one was opened."""
-    seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return bool(seen) and not os.environ.get("SSH_CONNECTION") and webbrowser.open(page.as_uri())
 
 
 # Figures.
