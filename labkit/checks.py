@@ -115,7 +115,7 @@ def judge(lab: Lab, reference: NotebookNode, files: Mapping[str, bytes]) -> Judg
     with tempfile.TemporaryDirectory(prefix="mle-check-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / lab.name
         _lay_out(lab, files, folder)
-        run = notebook.execute(work, folder, lab.limits, environment())
+        run = notebook.execute(work, folder, lab.limits, environment(), notebook.graded_cells(work))
     return Judgement(CheckReport(tuple(_results(work, run, tasks(reference), lab.limits)), None, tuple(notes)), work)
 
 

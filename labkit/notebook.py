@@ -39,6 +39,15 @@ def is_answer(cell: NotebookNode) -> bool:
     return bool(grading(cell).get("solution"))
 
 
+NOT_GRADED = "not-graded"
+"""The tag of a cell that no check needs, and that would only cost time: grading leaves it out."""
+
+
+def _is_not_graded(cell: NotebookNode) -> bool:
+    tags = cell.get("metadata", {}).get("tags")
+    return isinstance(tags, list) and NOT_GRADED in tags
+
+
 def parse(data: bytes, name: str) -> NotebookNode:
     """The notebook in `data`; raises UserError, naming `name`, where it cannot be one that Jupyter opens."""
     try:
@@ -114,7 +123,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
             notes.append(f"the cell {name!r} is there twice: the first one counts")
             if not is_answer(known[name]):
                 continue
-        own = _new_cell(cell.cell_type, cell.source, {})
+        own = _new_cell(cell.cell_type, cell.source, {"tags": [NOT_GRADED]} if _is_not_graded(cell) else {})
         followers[last].append(own)
 
     cells = list(followers[None])
@@ -177,13 +186,22 @@ class Run:
     not_run: set[int] = field(default_factory=set)
 
 
-def execute(notebook: NotebookNode, folder: Path, limits: Limits, env: Mapping[str, str]) -> Run:
-    """Run all cells in a fresh kernel inside `folder`, each whatever the ones before did; outputs go into `notebook`.
+def graded_cells(notebook: NotebookNode) -> frozenset[int]:
+    """The positions of the cells that grading runs."""
+    return frozenset(position for position, cell in enumerate(notebook.cells) if not _is_not_graded(cell))
+
+
+def execute(
+    notebook: NotebookNode, folder: Path, limits: Limits, env: Mapping[str, str], only: frozenset[int] | None = None
+) -> Run:
+    """Run the cells (those at the positions `only`) in a fresh kernel inside `folder`, each whatever the ones before
+    did; outputs go into `notebook`.
 
     A cell that runs longer than `limits.cell_seconds` is interrupted. Raises FailureError if no kernel starts.
     """
     with tempfile.TemporaryDirectory(prefix="mle-kernel-", ignore_cleanup_errors=True) as sockets:
-        return asyncio.run(_execute(notebook, folder, limits, dict(env), _kernel_config(Path(sockets))))
+        cells = [(n, cell) for n, cell in _code_cells(notebook) if only is None or n in only]
+        return asyncio.run(_execute(notebook, cells, folder, limits, dict(env), _kernel_config(Path(sockets))))
 
 
 def _kernel_config(sockets: Path) -> Config:
@@ -192,7 +210,14 @@ def _kernel_config(sockets: Path) -> Config:
     return Config({"AsyncKernelManager": {"transport": transport, "connection_file": str(sockets / "kernel.json")}})
 
 
-async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: dict[str, str], config: Config) -> Run:
+async def _execute(
+    notebook: NotebookNode,
+    cells: list[tuple[int, NotebookNode]],
+    folder: Path,
+    limits: Limits,
+    env: dict[str, str],
+    config: Config,
+) -> Run:
     client = NotebookClient(
         notebook,
         timeout=limits.cell_seconds,
@@ -208,7 +233,7 @@ async def _execute(notebook: NotebookNode, folder: Path, limits: Limits, env: di
     deadline = time.monotonic() + limits.total_seconds
     try:
         async with client.async_setup_kernel(env=env):
-            for position, cell in _code_cells(notebook):
+            for position, cell in cells:
                 left = deadline - time.monotonic()
                 if left <= 0 and run.stopped is None:
                     run.stopped = f"the notebook needed more than {limits.total_seconds} s in all"

@@ -135,6 +135,15 @@ def test_a_failing_cell_does_not_stop_the_next(tmp_path: Path) -> None:
     assert run.stopped is None
 
 
+def test_a_cell_that_no_check_needs_is_left_out_of_grading(tmp_path: Path) -> None:
+    shown = nbformat.v4.new_code_cell("1 / 0", metadata={"tags": ["not-graded"]})
+    work, _ = notebook.restore(book(shown, answer("x = 1")), REFERENCE)
+    notebook.execute(work, tmp_path, Limits(), {"PATH": "/usr/bin:/bin"}, notebook.graded_cells(work))
+    outputs = {cell.source: cell.outputs for cell in work.cells}
+    assert outputs["1 / 0"] == []
+    assert outputs[FULL][0].ename == "AssertionError"
+
+
 def test_an_endless_cell_is_stopped_and_the_next_runs(tmp_path: Path) -> None:
     errors, run = ran(tmp_path, Limits(cell_seconds=1), "while True: pass", "raise ValueError")
     assert errors == ["KeyboardInterrupt", "ValueError"]
