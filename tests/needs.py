@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from functools import cache
 
 import pytest
@@ -51,8 +52,13 @@ def browser_path() -> str | None:
 
 def node() -> str | None:
     """Why no npm package can be run here, or None."""
-    missing = [name for name in ("node", "npx") if shutil.which(name) is None]
+    missing = [name for name in ("node", "npx") if shutil.which(name, path=node_path()) is None]
     return f"there is no {' and no '.join(missing)} on the PATH" if missing else None
+
+
+def node_path() -> str:
+    """The PATH on which `make slides` looks: the machine's own Node first, then the one that dev.lock brings."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
 
 
 def azure() -> str | None:

@@ -1,5 +1,6 @@
 """The decks become pages by the command the README shows."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,10 @@ SECONDS = 300
 
 def make_slides(folder: Path) -> subprocess.CompletedProcess[str]:
     shutil.copy(ROOT / "Makefile", folder)
-    return subprocess.run(["make", "slides"], cwd=folder, capture_output=True, encoding="utf-8", timeout=SECONDS)
+    environment = {**os.environ, "PATH": needs.node_path()}
+    return subprocess.run(
+        ["make", "slides"], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=SECONDS
+    )
 
 
 def unpublished(decks: Path, pages: Path) -> list[str]:
