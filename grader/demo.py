@@ -14,7 +14,7 @@ from pathlib import Path
 from grader import collect, engine, gradebook, report, roll, shapes
 from grader import grade as grading
 from grader.house import House
-from labkit import cloud, install, submission
+from labkit import session, submission
 from labkit.console import stderr
 from labkit.course import Lab
 from labkit.errors import FailureError, UserError
@@ -50,7 +50,9 @@ def run(house: House, lab: Lab, workers: int, say: Callable[[str], None], progre
     began = time.monotonic()
     own = House(house.course, room=ROOM)
     lab = replace(lab, limits=replace(lab.limits, cell_seconds=min(CELL_SECONDS, lab.limits.cell_seconds)))
-    _ready(house, lab)
+    # Nobody has typed `lab start` yet: what the lab needs may still be missing.
+    session.install_for(house.course, lab, session.clouds_for(lab, ()), stderr)
+    grading.ready(lab)
     busy = f"{own.classroom} is in use by another `grader demo`: wait for it, then run this again"
     with locked(house.course.state_dir / "demo.lock", 1, busy):
         _afresh(own.classroom)
@@ -67,15 +69,6 @@ def run(house: House, lab: Lab, workers: int, say: Callable[[str], None], progre
         say(f"feedback: {len(gradebook.feedback(own, lab))} pages in {ROOM}/feedback/")
         page = report.write(own, lab)
         return Shown(page, len(cases), seconds, time.monotonic() - began, tuple(surprises(own, lab, cases, results)))
-
-
-def _ready(house: House, lab: Lab) -> None:
-    """Install what `lab` needs and is not here, as `lab start` does, for nobody has typed that command yet."""
-    install.ensure(house.course, lab.extras, stderr)
-    if "azure" in lab.needs and cloud.available("azure"):
-        with stderr.status("installing Azurite, the local Azure storage"):
-            cloud.install("azure")
-    grading.ready(lab)
 
 
 def surprises(house: House, lab: Lab, cases: Sequence[roll.Case], results: Sequence[engine.Result]) -> list[str]:

@@ -34,7 +34,7 @@ def start(course: Course, lab: Lab | None, asked: Sequence[cloud.Name], port: in
     _require_port(course, port)
     precheck(course, lab, console)
     wanted = clouds_for(lab, asked)
-    _install(course, lab, wanted, console)
+    install_for(course, lab, wanted, console)
     for one in labs:
         if folder := work.ensure(course, one):
             console.print(f"your copy of {one.name}: {folder}", markup=False)
@@ -86,7 +86,8 @@ def has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _install(course: Course, lab: Lab | None, clouds: Sequence[cloud.Name], console: Console) -> None:
+def install_for(course: Course, lab: Lab | None, clouds: Sequence[cloud.Name], console: Console) -> None:
+    """Install what `lab` and the local `clouds` need and is not here yet, saying the size first."""
     extras = list(lab.extras) if lab else []
     if {"gcp", "azure"}.intersection(clouds):
         extras.append("clouds")

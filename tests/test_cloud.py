@@ -214,7 +214,7 @@ def test_what_is_missing_for_azure_is_told_with_the_command(
 
 
 def test_no_registry_stands_in_the_lock_of_azurite() -> None:
-    lock = json.loads((Path(kinds.__file__).parent / "azurite" / "package-lock.json").read_text(encoding="utf-8"))
+    lock = json.loads((Path(kinds.__file__).parent / "npm" / "package-lock.json").read_text(encoding="utf-8"))
     packages = [value for name, value in lock["packages"].items() if name]
     assert packages
     assert all("resolved" not in one and one["integrity"].startswith("sha512-") for one in packages)

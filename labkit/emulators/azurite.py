@@ -20,7 +20,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 LEAST_NODE = 18
 MEMORY_MB = 1024
 INSTALL_SECONDS = 600
-_SOURCE = Path(__file__).with_name("azurite")
+_SOURCE = Path(__file__).with_name("npm")
 
 
 def home() -> Path:
