@@ -61,8 +61,10 @@ def collect(
     busy = f"{house.classroom} is in use by another `grader collect`: wait for it, then run this again"
     with locked(house.classroom / ".collect.lock", 5, busy):
         if _is_one(path, lab, student):
+            names = _Names(house)
             pile = _single(path, lab, student)
-            outcomes = [_take(house, lab, pile, keep, now, _Names(house))]
+            pile.who = (student and names.owner(pile.folder)) or pile.who
+            outcomes = [_take(house, lab, pile, keep, now, names)]
         else:
             outcomes = _many(house, lab, path, keep, now)
     if not any(outcome.student for outcome in outcomes):
@@ -143,7 +145,7 @@ def _take(house: House, lab: Lab, pile: shapes.Pile, keep: bool, now: datetime, 
     if before is not None and before.get("sha256") == taken.sha256:
         return Outcome(student, "refused" if taken.problem else "unchanged", (taken.problem, *notes))
     good_before = target.is_dir() and not (target / PROBLEM).exists()
-    if before is not None and good_before and choice.order < int(before.get("order", 0)):
+    if before is not None and good_before and 0 < choice.order < int(before.get("order", 0)):
         return Outcome(student, "kept", ("what is here was handed in later", *notes))
     if good_before and taken.problem:
         return Outcome(student, "refused", (taken.problem, "the submission collected before stays", *notes))
@@ -256,12 +258,16 @@ class _Names:
             known = [record for lab in sorted(folder.iterdir()) if (record := _record(lab))] if folder.is_dir() else []
             self._owners[folder.name.casefold()] = folder.name, str(known[0]["who"]) if known else None
 
+    def owner(self, folder: str) -> str | None:
+        """Who has `folder`: an instructor who names it means that person."""
+        return self._owners.get(folder.casefold(), ("", None))[1]
+
     def of(self, pile: shapes.Pile) -> tuple[str, tuple[str, ...]]:
         """The folder of `pile`'s person, and a remark where it is not called as one would think."""
         wanted = pile.folder
         mine = [name for name, who in self._owners.values() if who == pile.who]
         name, count = mine[0] if mine else wanted, 2
-        while not mine and self._owners.get(name.casefold(), ("", None))[1] not in (None, pile.who):
+        while not mine and self.owner(name) not in (None, pile.who):
             name, count = f"{wanted}-{count}", count + 1
         if not mine:
             name = self._owners.get(name.casefold(), (name, None))[0]  # a folder made by hand has no owner yet

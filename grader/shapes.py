@@ -62,7 +62,10 @@ def piles(items: Sequence[Item], lab: Lab, others: Iterable[str]) -> tuple[list[
     numbers = _moodle_numbers(items)
     folders = {item.name for item in items if item.kind == "folder"} | {_top(i.name) for i in items if "/" in i.name}
     for item in items:
-        top, _, rest = item.name.partition("/")
+        # macOS writes an accent as a letter of its own: the same name is the same person.
+        top, _, rest = unicodedata.normalize("NFC", item.name).partition("/")
+        if re.match(r"\.[^.]", top):
+            continue
         if not top or top in (".", "..") or "\\" in top:
             left.append(f"{item.name!a} is no path inside the source: nothing of it was read")
             continue

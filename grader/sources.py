@@ -75,7 +75,8 @@ def _capped(items: Iterator[Item], path: Path) -> list[Item]:
 
 def skipped(name: str) -> bool:
     """Whether a path is what tools leave behind and nobody hands in."""
-    return not _SKIPPED.isdisjoint(name.split("/"))
+    parts = name.split("/")
+    return not _SKIPPED.isdisjoint(parts) or parts[-1].startswith("._")
 
 
 def _walk(folder: Path) -> Iterator[Item]:

@@ -1,6 +1,7 @@
 """What students hand in, in the shapes that folders, Canvas and Moodle give it, and what must never get in."""
 
 import os
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 from nbgrader.utils import parse_utc
 
-from grader import collect, gradebook, shapes, sources
+from grader import cli, collect, gradebook, shapes, sources
 from grader.grade import grade
 from grader.house import House
-from labkit import submission
+from labkit import console, submission
 from labkit.course import Lab
 from labkit.errors import UserError
 from tests import classroom
@@ -176,7 +177,29 @@ def test_an_archive_of_another_lab_is_left_out(house: House, lab: Lab, tmp_path:
     assert "another lab" in left[0]
 
 
+def test_the_option_names_a_folder_that_is_there_already(house: House, lab: Lab, tmp_path: Path) -> None:
+    canvas = {"lovelaceada_101_9001_90-mini.zip": packed(files(house, lab, WRONG), tmp_path)}
+    took(house, lab, zipped(tmp_path / "canvas.zip", canvas))
+    by_mail = zipped(tmp_path / "mail.zip", files(house, lab))
+    found = collect.collect(house, lab, by_mail, student="lovelaceada-101", now=LATER)
+    assert states({one.student: one for one in found}) == {"lovelaceada-101": "replaced"}
+    assert stored(house, lab, "lovelaceada-101") == classroom.answer()
+
+
+def test_what_tools_leave_behind_is_nobodys(house: House, lab: Lab, tmp_path: Path) -> None:
+    zipped(tmp_path / "in/90-mini-ada.zip", files(house, lab))
+    laid_out(tmp_path / "in", {"._90-mini-ada.zip": b"x", ".cache/x.zip": b"x", "__MACOSX/90-mini-bob.zip": b"x"})
+    assert states(took(house, lab, tmp_path / "in")) == {"ada": "collected"}
+
+
 # Whose folder.
+
+
+def test_an_accent_written_in_two_ways_is_the_same_person(house: House, lab: Lab, tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "José Ñandú_5551_assignsubmission_file_90-mini.zip")
+        content = {name: packed(files(house, lab), tmp_path)}
+        assert set(took(house, lab, zipped(tmp_path / f"{form}.zip", content))) == {"jose-nandu"}
 
 
 def test_names_that_differ_only_by_case_or_accents_never_share_a_folder(house: House, lab: Lab, tmp_path: Path) -> None:
@@ -355,3 +378,25 @@ def test_a_refused_submission_reaches_the_gradebook_as_a_zero_with_its_sentence(
     assert gradebook.scores(house, lab) == {"ada": (1, 1), "bob": (0, 1)}
     assert results["bob"].report.problem == found["bob"].remarks[0]
     assert "not valid JSON" in results["bob"].notebook
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["99", "in"], ["90", "missing"], ["90", "in", "--at", "yesterday"], ["90", "in/broken.zip"], ["90", "empty"]],
+)
+def test_the_command_answers_a_mistake_in_one_sentence(
+    house: House,
+    tmp_path: Path,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "in/broken.zip").write_bytes(b"no zip")
+    monkeypatch.setenv("MLE_COURSE", str(house.course.root))
+    monkeypatch.chdir(tmp_path)
+    assert console.run(cli.app, ["collect", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.err.strip() and "Traceback" not in said.err
+    assert not (house.course.root / "classroom/submitted").exists()
