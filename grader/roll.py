@@ -7,7 +7,7 @@ from itertools import combinations, cycle, islice
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
-from grader import answers, source
+from grader import answers, source, unbound
 from grader.answers import Answer, Edit
 from labkit import notebook as notebooks
 from labkit.course import Lab
@@ -156,55 +156,40 @@ def _broken(parts: _Parts) -> Iterator[Case]:
 
 
 def _syntax_error(parts: _Parts) -> Case:
-    """A starter file that Python cannot read, one that no other imports: only its own checks are lost."""
-    files = parts.files()
-    texts = {path: data.decode("utf-8", "replace") for path, data in files.items() if path.endswith(".py")}
-    imported = {path for path in texts if any(_imports(text, path) for text in texts.values())}
-    for path in sorted(texts, key=lambda path: (path in imported, path)):
-        edited = [answer for answer in parts.wrong() if any(edit.file == path for edit in answer.edits)]
-        if edited:
-            lost = frozenset(name for answer in edited for name in answer.loses)
-            return Case(f"a syntax error in {path}", files | {path: files[path] + b"\n\ndef unfinished(:\n"}, lost)
-    raise UserError(f"{parts.lab.path / 'answers.toml'} edits no Python file in starter/: none can be broken")
-
-
-def _imports(text: str, path: str) -> bool:
-    module = path.removesuffix(".py").replace("/", ".")
-    package, _, name = module.rpartition(".")
-    return any(
-        line.lstrip().startswith((f"from {module} ", f"import {module}"))
-        or (line.lstrip().startswith((f"from {package} ", "from . ", f"from .{name} ")) and name in line)
-        for line in text.split("\n")
-    )
+    """A starter file that Python cannot read: what needs it is lost, and nothing else."""
+    path, lost = _loosest(parts)
+    broken = parts.files()[path] + b"\n\ndef unfinished(:\n"
+    return Case(f"a syntax error in {path}", parts.files() | {path: broken}, lost)
 
 
 def _endless(parts: _Parts) -> Case:
-    """A function that never ends, one that few checks call: each of them waits for the limit."""
-    lost: dict[tuple[str, str], list[frozenset[str]]] = {}
-    for answer in parts.wrong():
-        for place in {_function(parts, edit) for edit in answer.edits}:
-            lost.setdefault(place, []).append(answer.loses)
-    fewest = sorted(lost, key=lambda place: (len(frozenset().union(*lost[place])), -len(lost[place]), place))
-    for file, function in fewest:
-        loop = Edit(file=file, function=function, new="    while True:\n        pass")
-        try:
-            files = parts.files(replace(parts.wrong()[0], edits=(loop,)))
-        except UserError:
-            continue  # no function, or one without a solution region of its own
-        return Case(f"an endless loop in {function}", files, frozenset().union(*lost[file, function]))
-    raise UserError(f"{parts.lab.path / 'answers.toml'} edits no function: no endless loop can be put in")
+    """An answer that never ends: a cell of the notebook where one is answered there, else a starter file."""
+    files, name = parts.files(), parts.lab.notebook
+    book = nbformat.reads(files[name].decode(), as_version=4)
+    cells = [cell for cell in book.cells if cell.cell_type == "code" and notebooks.is_answer(cell)]
+    if cells:
+        cells[0].source = "while True:\n    pass"
+        cell = cells[0].metadata.nbgrader.grade_id
+        lost = unbound.checks_without(parts.solved, frozenset(), frozenset({cell}))
+        return Case(f"an endless loop in {cell}", files | {name: nbformat.writes(book).encode()}, lost)
+    path, lost = _loosest(parts)
+    looped = files[path] + b"\n\nwhile True:\n    pass\n"
+    return Case(f"an endless loop in {path}", files | {path: looped}, lost)
 
 
-def _function(parts: _Parts, edit: Edit) -> tuple[str, str]:
-    """File and function that an edit changes; empty where there is none."""
-    if edit.file is None or not edit.file.endswith(".py"):
-        return "", ""
-    if edit.function or edit.old is None:
-        return edit.file, edit.function or ""
-    text = parts.files()[edit.file].decode()
-    line = text[: text.index(edit.old)].count("\n") if edit.old in text else -1
-    spans = answers.functions(text).items()
-    return edit.file, next((name for name, (first, last) in spans if first <= line <= last), "")
+def _loosest(parts: _Parts) -> tuple[str, frozenset[str]]:
+    """The starter file that the fewest checks need, and these checks."""
+    files = parts.files()
+    lost = {
+        path: unbound.checks_without(parts.solved, unbound.broken_by(files, path))
+        for path in files
+        if path.endswith(".py")
+    }
+    needed = [path for path in lost if lost[path]]
+    if not needed:
+        raise UserError(f"{parts.lab.path}: no check needs a Python file of starter/, so none can be broken")
+    path = min(needed, key=lambda path: (len(lost[path]), path))
+    return path, lost[path]
 
 
 def _kernel_ended(parts: _Parts) -> Case:
