@@ -22,6 +22,7 @@ import nbformat
 from labkit import cloud
 from labkit.checks import CheckReport, CheckResult, Judgement, judge
 from labkit.course import Lab, Limits
+from labkit.emulators import leave
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,15 @@ def _local(workers: int) -> Iterator[Executor]:
     with tempfile.TemporaryDirectory(prefix="mle-workers-", ignore_cleanup_errors=True) as state:
         try:
             # A forked worker would inherit this process's threads and locks; a spawned one starts clean.
-            with ProcessPoolExecutor(workers, get_context("spawn"), _own_state, (state,)) as executor:
+            with ProcessPoolExecutor(workers, get_context("spawn"), _own_state, (state, os.getpid())) as executor:
                 yield executor
         finally:
             _stop_clouds(Path(state))
 
 
-def _own_state(parent: str) -> None:
-    os.environ["MLE_STATE"] = str(Path(parent) / str(os.getpid()))
+def _own_state(parent: str, owner: int) -> None:
+    os.environ |= {"MLE_STATE": str(Path(parent) / str(os.getpid())), leave.OWNER: str(owner)}
+    leave.with_owner()
 
 
 def _stop_clouds(states: Path) -> None:

@@ -15,6 +15,7 @@ from nbgrader.utils import determine_grade
 
 from labkit import cloud, notebook
 from labkit.course import Lab, Limits
+from labkit.emulators import leave
 from labkit.errors import UserError
 
 Status = Literal["passed", "failed", "not run", "by hand"]
@@ -141,7 +142,7 @@ def own_clouds() -> Iterator[None]:
     """
     before = os.environ.copy()
     with tempfile.TemporaryDirectory(prefix="mle-state-", ignore_cleanup_errors=True) as folder:
-        os.environ["MLE_STATE"] = folder
+        os.environ |= {"MLE_STATE": folder, leave.OWNER: str(os.getpid())}
         try:
             yield
         finally:

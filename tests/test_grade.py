@@ -1,11 +1,17 @@
 """From submissions to nbgrader's gradebook: points, feedback, what a broken submission costs, the seam."""
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbgrader.api import Gradebook
 from typer.testing import CliRunner
@@ -186,3 +192,44 @@ def test_help_names_every_command() -> None:
     text = CliRunner().invoke(app, ["--help"]).output
     for command in ("build", "prove", "new", "collect", "grade", "feedback", "report", "demo"):
         assert command in text
+
+
+def test_a_killed_batch_leaves_no_worker_and_no_emulator_behind(house: House, tmp_path: Path) -> None:
+    mark = f"batch-{tmp_path.name}"
+    script = f"""
+import os, pathlib, time
+from grader import engine
+from labkit import cloud
+def started(text):
+    cloud.start("aws")
+    pathlib.Path({str(tmp_path / "ready")!r}).touch()
+    time.sleep(600)
+if __name__ == "__main__":
+    with engine._local(1) as executor:
+        executor.submit(started, "").result()
+"""
+    file = tmp_path / "batch.py"
+    file.write_text(script, encoding="utf-8")
+    batch = subprocess.Popen([sys.executable, str(file)], env=os.environ | {"MLE_TEST_BATCH": mark})
+    wait_until((tmp_path / "ready").exists, 60)
+    started = [process for process in processes_of(mark) if process.pid != batch.pid]
+    assert any("labkit.emulators.aws" in " ".join(process.cmdline()) for process in started)
+    batch.kill()
+    batch.wait()
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+
+
+def processes_of(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("MLE_TEST_BATCH") == mark:
+                found.append(process)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not so after {seconds} s"
+        time.sleep(0.05)
