@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import collect, demo, roll
+from grader import collect, demo, roll, source, unbound
 from grader.grade import grade
 from grader.house import House
 from labkit.course import Lab, Limits
@@ -99,3 +99,68 @@ def test_a_folder_that_the_demonstration_did_not_make_is_left_alone(built: tuple
     with pytest.raises(UserError, match="was not made by"):
         demo.run(house, lab, 1, lambda _: None, lambda _, __: pytest.fail("it graded"))
     assert (folder / "mine.txt").read_text(encoding="utf-8") == "mine"
+
+
+BOOK = """\
+# %% grade_id="import" locked=true
+# %load_ext autoreload
+from starter.first import one, two
+from other import three
+
+# %% grade_id="answer" solution=true
+### BEGIN SOLUTION
+four = 4
+### END SOLUTION
+
+# %% grade_id="uses-one" points=1
+assert one() == 1
+
+# %% grade_id="uses-three" points=1
+assert three() == 3
+
+# %% grade_id="uses-four" points=1
+one = 1  # its own
+assert four == 4 and one == 1
+
+# %%
+made = two()
+
+# %% grade_id="by-function" points=1
+def calls(number: int) -> int:
+    return made + number
+
+
+assert calls(2) == 4
+
+# %% grade_id="alone" points=1
+assert [number for number in (1, 2)] == [1, 2]
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules", "cells", "lost"),
+    [
+        (set(), set(), set()),
+        ({"starter.first"}, set(), {"uses-one", "uses-three", "by-function"}),
+        ({"other"}, set(), {"uses-three"}),
+        (set(), {"answer"}, {"uses-four"}),
+    ],
+)
+def test_what_a_broken_file_costs_follows_from_the_names_that_checks_use(
+    tmp_path: Path, modules: set[str], cells: set[str], lost: set[str]
+) -> None:
+    (tmp_path / "book.py").write_text(BOOK, encoding="utf-8")
+    book = source.convert(tmp_path / "book.py")
+    assert unbound.checks_without(book, frozenset(modules), frozenset(cells)) == lost
+
+
+def test_a_file_breaks_those_that_import_it_in_any_way() -> None:
+    files = {
+        "starter/base.py": b"x = 1",
+        "starter/by_from.py": b"from starter.base import x",
+        "starter/by_dot.py": b"from .by_from import x",
+        "starter/by_package.py": b"from starter import base",
+        "starter/apart.py": b"import json",
+    }
+    broken = unbound.broken_by(files, "starter/base.py")
+    assert broken == {"starter.base", "starter.by_from", "starter.by_dot", "starter.by_package"}
