@@ -68,18 +68,26 @@ def docker(*arguments: str, timeout: float = 60) -> str:
     return done.stdout
 
 
+def address(container: str) -> str:
+    return docker("port", container, "8888/tcp").split()[0]
+
+
+def logs(container: str) -> str:
+    done = subprocess.run(["docker", "logs", "--tail", "20", container], capture_output=True, encoding="utf-8")
+    return done.stdout + done.stderr
+
+
 def jupyter_version(container: str) -> str:
     """The version that JupyterLab's server in `container` tells, waited for until it answers."""
-    address = docker("port", container, "8888/tcp").split()[0]
     limit = time.monotonic() + READY_SECONDS
     while True:
+        state = docker("inspect", "--format", "{{.State.Status}}", container).strip()
+        assert state == "running", f"the container is {state}: {logs(container)}"
         try:
-            with urllib.request.urlopen(f"http://{address}/api", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{address(container)}/api", timeout=5) as answer:
                 return str(json.load(answer)["version"])
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            state = docker("inspect", "--format", "{{.State.Status}}", container).strip()
-            if state != "running" or time.monotonic() > limit:
-                raise AssertionError(f"{state}, and no answer: {docker('logs', '--tail', '20', container)}") from None
+            assert time.monotonic() < limit, f"no answer in {READY_SECONDS} s: {logs(container)}"
             time.sleep(0.2)
 
 
@@ -89,9 +97,8 @@ def test_jupyterlab_of_the_image_answers_from_outside(running: str) -> None:
 
 def test_jupyterlab_refuses_who_has_no_token(running: str) -> None:
     jupyter_version(running)
-    address = docker("port", running, "8888/tcp").split()[0]
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://{address}/api/contents", timeout=5)
+        urllib.request.urlopen(f"http://{address(running)}/api/contents", timeout=5)
     assert refused.value.code == 403
 
 
@@ -143,5 +150,8 @@ def test_a_clone_mounted_in_the_dev_container_has_the_commands(image: str) -> No
     script = f"{clone} && {settings['postCreateCommand']} >/dev/null && lab --help"
     mount = f"type=bind,source={ROOT},target=/clone,readonly"
     user = ["--user", settings["remoteUser"]]
-    printed = docker("run", "--rm", *user, "--mount", mount, built.strip(), "sh", "-c", script, timeout=120)
+    try:
+        printed = docker("run", "--rm", *user, "--mount", mount, built.strip(), "sh", "-c", script, timeout=120)
+    finally:
+        docker("image", "rm", "--force", built.strip())
     assert "start" in printed
