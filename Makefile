@@ -1,5 +1,5 @@
 # Linux and macOS. On Windows: py -3.11 requirements/bootstrap.py, then .venv\Scripts\lab start (or grader demo, ...).
-PYTHON = $(or $(firstword $(foreach p,python3.11 python3 python,$(shell $(p) -c "" 2>/dev/null && echo $(p)))),$(error no Python was found: install Python 3.11 and run make again))
+PYTHON = $(or $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done),$(error no Python was found: install Python 3.11 and run make again))
 NODE = export PATH="$$PATH:$(CURDIR)/.venv/bin"; command -v npx >/dev/null || { echo "the slides need Node.js 18 or newer, and there is no npx: install Node.js and run make again" >&2; exit 2; }
 
 .PHONY: lab test build demo slides bench lock clean core dev
