@@ -15,7 +15,8 @@ def ingest_url(root: str, year: int, month: int, raw: bytes) -> Report:
     The keys under `root`, the rows and the report are those of `ingest`. What `ingest` keeps as metadata of the
     object (`source-sha256`, `delivered`, `stored`, `quarantined`) stands inside the Parquet file, as metadata of its
     schema: every store keeps the bytes of a file, but not every one our metadata.
-    The bucket (or container) exists already. Another run may have written since this process last looked.
+    The bucket (or container) exists already. Another run may have written since this process last looked. A month that
+    is new is only created, never written over another run's: then fsspec's FileExistsError is raised as it is.
     """
     # 1. Which file system is it, and which path there? fsspec finds out from the URL.
     # 2. If the month is there: read the note in its schema. Same source? Then report it, and write nothing.
@@ -39,6 +40,6 @@ def ingest_url(root: str, year: int, month: int, raw: bytes) -> Report:
         aside = f"{base}/quarantine/year={year:04d}/month={month:02d}/{digest[:16]}.parquet"
         store.pipe_file(aside, quarantined.to_parquet(index=False))
     note = {"source-sha256": digest} | {name: str(count) for name, count in counts.items()}
-    store.pipe_file(target, encode_month(stored, note))
+    store.pipe_file(target, encode_month(stored, note), mode="overwrite" if there else "create")
     return {"action": "replaced" if there else "created", **counts}
     ### END SOLUTION
