@@ -278,17 +278,18 @@ def _checks(
 
 
 def _common(messages: Sequence[str]) -> Iterator[Message]:
-    """The most frequent messages; two that differ only in figures are one."""
-    alike = [re.sub(r"\d[\d,._]*", "0", message) for message in messages]
+    """The most frequent messages; two that differ only in figures, or in names made at random, are one."""
+    alike = [re.sub(r"[0-9a-f]{8,}|\d[\d,._]*", "0", message) for message in messages]
     first = dict(zip(reversed(alike), reversed(messages), strict=True))
     for key, count in Counter(alike).most_common(TOP_MESSAGES):
         yield Message(first[key] or "points were taken off by hand", count)
 
 
 def _stumbles(checks: Sequence[Check]) -> tuple[Message, ...]:
-    """What most of the class stumbled on, over all checks."""
+    """What most of the class stumbled on, over all checks; one student's own slip only where there is nothing else."""
     found = [replace(message, check=check.grade_id) for check in checks for message in check.messages]
-    return tuple(sorted(found, key=lambda message: -message.students)[:STUMBLES])
+    shared = [message for message in found if message.students > 1]
+    return tuple(sorted(shared or found, key=lambda message: -message.students)[:STUMBLES])
 
 
 def bars(scores: Sequence[float], maximum: float) -> Iterator[Bar]:

@@ -186,7 +186,7 @@ def test_messages_that_differ_only_in_figures_count_as_one(graded: tuple[House, 
     house = House(graded[0].course, room="figures")
     folder = house.classroom / "results/90-mini"
     folder.mkdir(parents=True)
-    said = ["stored 54,008 rows", "stored 27,003 rows", "no rows at all"]
+    said = ["stored 54,008 rows in b-3916c39d18c9", "stored 27,003 rows in b-cca64cae6e9f", "no rows at all"]
     for number, text in enumerate(said):
         (folder / f"s{number}.json").write_text(made_up(f"s{number}", text).to_json(), encoding="utf-8")
     (check,) = report.gather(house, graded[1], NOON).checks
