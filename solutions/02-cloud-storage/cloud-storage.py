@@ -56,9 +56,9 @@ print(f"{len(january):,} bytes, {len(lines) - 1:,} flights", *lines[:4], sep="\n
 # flight has no `dep_time`. What each column means is in `starter/delivery.py`, which is given; read it now, it is short.
 #
 # ```text
-# delivery (CSV) ──► read ──► check every row ──► flights/year=2013/month=01/flights.parquet
-#                                   │
-#                                   └──────────► quarantine/year=2013/month=01/….parquet   (with a reason)
+# delivery (CSV) ─► read ─► check each row ─► flights/year=2013/month=01/flights.parquet
+#                                 │
+#                                 └───────► quarantine/year=2013/month=01/….parquet, with a reason
 # ```
 
 # %% [markdown]
@@ -254,7 +254,7 @@ assert read_month(bucket, 2013, 2, ["tailnum"]).shape == (len(second), 1), "One 
 # `(stored, quarantined)`. Each row goes to exactly one of them. `quarantined` has one more column, `reason`: the first rule of this
 # table that the row breaks.
 #
-# | `reason` | the rule that is broken |
+# | `reason` | the rule |
 # |---|---|
 # | `month` | `year` and `month` are those of the partition |
 # | `missing` | no column of `REQUIRED` is empty |
@@ -1087,7 +1087,7 @@ print(f"{len(answers)} range requests, {moved['Parquet, 3 columns'] / moved['CSV
 
 # %% [markdown]
 # About half of what the three columns cost is the footer: pyarrow reads the last 64 KiB in the hope that the footer lies
-# there. On a file of 400 kB that matters, on one of 400 MB it does not. Analysts' rule of thumb: files of 100 MB and more.
+# there. On a file of 400 kB that matters, on one of 400 MB it does not. A common rule of thumb: files of 100 MB and more.
 
 # %% [markdown]
 # ## Task 6 · Versions, lifecycle, access
