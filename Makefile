@@ -2,7 +2,7 @@
 PYTHON = $(or $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done),$(error no Python was found: install Python 3.11 and run make again))
 NODE = export PATH="$$PATH:$(CURDIR)/.venv/bin"; command -v npx >/dev/null || { echo "the slides need Node.js 18 or newer, and there is no npx: install Node.js and run make again" >&2; exit 2; }
 
-.PHONY: lab test build demo slides bench lock clean core dev
+.PHONY: lab test build demo slides pictures bench lock clean core dev
 .SILENT:
 
 # Install what is missing, start the object store, open JupyterLab on the labs.
@@ -24,6 +24,10 @@ demo: core
 # One HTML page a deck, in slides/build/.
 slides:
 	$(NODE) && npx --yes @marp-team/marp-cli@4.5.1 --input-dir slides --output slides/build && rm -f slides/build/README.html
+
+# The README's pictures again, from the real thing (Chromium needed); ARGS="notebook check" makes some.
+pictures: dev
+	.venv/bin/python -m tests.pictures $(ARGS)
 
 # Measure the figures that the pages state.
 bench: core

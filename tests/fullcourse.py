@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,27 +40,21 @@ class Copy:
     def env(self) -> dict[str, str]:
         return {**os.environ, "MLE_COURSE": str(self.root), "MLE_STATE": str(self.root / ".lab"), "COLUMNS": "140"}
 
-    def run(self, program: str, *arguments: str | Path, before: tuple[str, ...] = ()) -> str:
+    def run(self, program: str, *arguments: str | Path, before: tuple[str, ...] = (), limit: float = SECONDS) -> str:
         """What `program` (lab, grader, ...) prints; fails the test where it fails. `before`: e.g. unshare."""
-        done = self.attempt(program, *arguments, before=before)
-        command = " ".join(map(str, (program, *arguments)))
-        assert done.returncode == 0, f"`{command}` ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def attempt(
-        self, program: str, *arguments: str | Path, before: tuple[str, ...] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """The same command, however it ends."""
-        return subprocess.run(
+        done = subprocess.run(
             [*before, command(program), *arguments],
             cwd=self.root,
             env=self.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
-            timeout=SECONDS,
+            timeout=limit,
             check=False,
         )
+        said = " ".join(map(str, (program, *arguments)))
+        assert done.returncode == 0, f"`{said}` ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def answered(self, lab: Lab) -> Path:
         """The student's copy of `lab`, every answer in it the reference's: what `lab check` acts on."""
@@ -89,6 +84,13 @@ def copy(root: Path) -> Copy:
 def command(program: str) -> Path:
     """One of this environment's commands."""
     return Path(sys.executable).with_name(f"{program}.exe" if os.name == "nt" else program)
+
+
+def free_port() -> int:
+    """A port that the system has just found free, far from those that a JupyterLab beside this test takes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def starter_answers(lab: Lab) -> dict[str, str]:
