@@ -1,0 +1,112 @@
+"""The nightly ingest: a delivery comes in, is checked, and replaces its month in the store. Tasks 1, 2 and 3."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from starter.delivery import AIRPORTS, FLIGHT, REQUIRED, SCHEMA, read_delivery
+from starter.store import head, s3
+
+
+class Report(TypedDict):
+    """What one run did. delivered = stored + quarantined, in rows."""
+
+    action: Literal["created", "replaced", "unchanged"]
+    delivered: int
+    stored: int
+    quarantined: int
+
+
+# ---------------------------------------------------------------- Task 1: layout
+
+
+def month_key(year: int, month: int) -> str:
+    """Return the key of a month's object, e.g. `flights/year=2013/month=01/flights.parquet`.
+
+    Year and month always have four and two digits, so that the order of the keys is the order in time.
+    Raises ValueError for a month outside 1 to 12.
+    """
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def encode_month(frame: pd.DataFrame, note: dict[str, str] | None = None) -> bytes:
+    """Return the frame as the bytes of one Parquet file, with the types and units of `SCHEMA`.
+
+    frame: the columns of `SCHEMA`, in any order, numbers as float64 or whole numbers. An empty value becomes a null.
+    note: texts to keep in the file's own metadata, beside the schema (Task 7 uses it).
+    """
+    # 1. Make an Arrow table of the frame, with SCHEMA and without the frame's index.
+    # 2. Add the note to the metadata of the table's schema.
+    # 3. Write it as Parquet into memory and return the bytes.
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def read_month(bucket: str, year: int, month: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return one stored month: `columns` in the order asked for, all of them when None.
+
+    Raises LookupError, naming the month, where that month is not stored.
+    """
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+# ---------------------------------------------------------------- Task 2: a schema with units and ranges
+
+
+def minutes_of_day(clock: pd.Series) -> pd.Series:
+    """Return clock times written hhmm as minutes since midnight: 517 is 317, 2400 is 1440. NaN stays NaN."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def split_valid(frame: pd.DataFrame, year: int, month: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (stored, quarantined): every row of `frame` is in exactly one of them, in the order delivered.
+
+    stored: the columns of `frame`. quarantined: the same and `reason`, the first rule of the notebook's table that
+    the row breaks. An empty `dep_time`, `arr_time`, delay or `air_time` breaks no rule: the flight was cancelled.
+    """
+    # 1. For each reason, in the table's order: which rows break that rule? A Series of True and False.
+    # 2. Give each row the first reason that fits.
+    # 3. Among the rows without a reason, the second and later ones of a flight are duplicates.
+    # 4. Split by whether there is a reason.
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+# ---------------------------------------------------------------- Task 3: a run that can be repeated
+
+
+def publish(bucket: str, key: str, body: bytes, metadata: dict[str, str], seen: str | None) -> bool:
+    """Write an object only if the store still holds what we saw; return whether it was written.
+
+    seen: the ETag of the object we looked at, None if there was none. Where somebody else wrote in the meantime
+    (S3 answers `PreconditionFailed` or `ConditionalRequestConflict`), nothing is overwritten and False comes back.
+    Any other error is raised as it is.
+    """
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def ingest(bucket: str, year: int, month: int, raw: bytes) -> Report:
+    """Bring one delivery into the store, so that running it again changes nothing; return what was done.
+
+    raw: the nightly CSV drop of that month. Its SHA-256, in hex, is the metadata `source-sha256` of the month's
+    object, beside `delivered`, `stored` and `quarantined`, the row counts as texts.
+    Rows that break a rule go, as Parquet with their `reason`, to
+    `quarantine/year=2013/month=01/<first 16 digits of the SHA-256>.parquet`; without such rows nothing is written there.
+    Raises ValueError where `raw` is no delivery (nothing is written), RuntimeError where another run was faster.
+    """
+    # 1. Is the month stored already, and from the same bytes? Then nothing is written: report what the metadata say.
+    # 2. Read the delivery and split it.
+    # 3. Write what is quarantined.
+    # 4. Last of all publish the month: one conditional write makes the run valid.
+    # YOUR CODE HERE
+    raise NotImplementedError()
