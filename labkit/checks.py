@@ -196,7 +196,9 @@ def _judged(cell: NotebookNode, passed: CheckResult, earlier: str, limits: Limit
         if points == passed.max_points:
             return passed
         return replace(passed, points=points, status="failed", message=f"{points:g} of {passed.max_points:g} points")
-    if earlier and earlier not in message:
+    if message.startswith("NameError") and earlier == _UNANSWERED:
+        message = earlier
+    elif earlier and earlier not in message:
         message += f" (An earlier cell of this task stopped: {earlier})"
     notebook.fail(cell, "Failed", message)
     return replace(passed, points=0, status="failed", message=message)
@@ -210,13 +212,16 @@ def _error(cell: NotebookNode, limits: Limits) -> str:
     return ""
 
 
+_UNANSWERED = "not answered yet: replace the line `raise NotImplementedError()` with your answer"
+
+
 def _sentence(ename: str, evalue: str, limits: Limits) -> str:
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", evalue).split())[:600]
     match ename:
         case "AssertionError":
             return text or "the check failed without a message: tell the lab's author"
         case "NotImplementedError":
-            return "not answered yet: replace the line `raise NotImplementedError()` with your answer"
+            return _UNANSWERED
         case "KeyboardInterrupt":
             return f"stopped after {limits.cell_seconds} s: look for a loop that never ends or a wait without a limit"
         case "DeadKernel" | "NotRun" | "Failed":

@@ -196,13 +196,13 @@ def _archive_path(output: Path, name: str) -> Path:
 
 
 def _report_table(lab: course.Lab, report: "CheckReport") -> Table:
-    table = Table("", "task", "points", "what to do", title=Text(lab.title), title_justify="left", show_footer=True)
+    table = Table("", "task", "check", "points", "what to do", title=Text(lab.title), title_justify="left", show_footer=True)
     for result in report.results:
         status = f"{SYMBOLS.get(result.status, '?')} {result.status}"
         points = f"{result.points:g} of {result.max_points:g}"
-        table.add_row(status, Text(result.task or result.grade_id), points, Text(result.message))
+        table.add_row(status, Text(result.task), result.grade_id, points, Text(result.message))
     table.columns[1].footer = "total, visible checks"
-    table.columns[2].footer = f"{report.score:g} of {report.max_score:g}"
+    table.columns[3].footer = f"{report.score:g} of {report.max_score:g}"
     return table
 
 
