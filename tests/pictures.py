@@ -32,7 +32,7 @@ def notebook(browser: Browser, copy: Copy, lab: Lab) -> None:
     with jupyterlab.started(copy, LAB) as url, chromium.visit(browser, WIDTH, HEIGHT) as visit:
         open_lab(copy, lab, visit, url)
         task = visit.page.locator(".jp-MarkdownCell").filter(has_text="Task 1").last
-        fold = task.get_by_text("Compare with our answer")
+        fold = task.locator("summary").first
         fold.scroll_into_view_if_needed()
         fold.evaluate("fold => fold.scrollIntoView({block: 'start'})")
         keep(visit.page, "notebook")
@@ -46,9 +46,9 @@ def check(browser: Browser, copy: Copy, lab: Lab) -> None:
         visit.page.keyboard.press("Control+b")  # without the file browser
         jupyterlab.open_terminal(visit)
         jupyterlab.type_command(visit, "PS1='$ '; clear")  # without this machine's name and folders
-        visit.wait_for(lambda: jupyterlab.terminal_text(visit).endswith("\n$ "), "a short prompt")
+        visit.wait_for(lambda: jupyterlab.terminal_text(visit).endswith(("\n$ ", "\r$ ")), "a short prompt")
         jupyterlab.type_command(visit, f"lab check {LAB}")
-        ended = re.compile(r"Grading also runs.*\n\$ $", re.DOTALL)
+        ended = re.compile(r"Grading also runs.*\s\$ $", re.DOTALL)
         visit.wait_for(lambda: ended.search(jupyterlab.terminal_text(visit)), "the end of the checks", 600)
         keep(visit.page.locator(".jp-Terminal:visible"), "check")
 
@@ -62,7 +62,7 @@ def classroom(browser: Browser, copy: Copy, lab: Lab) -> None:
         keep(visit.page, "report")
     # formgrader shows the course's own classroom: this copy has none yet
     (copy.root / demo.ROOM).rename(copy.house.classroom)
-    with chromium.visit(browser, WIDTH, HEIGHT) as visit, formgrader.running(copy, visit) as root:
+    with chromium.visit(browser, WIDTH, 640) as visit, formgrader.running(copy, visit) as root:
         visit.page.goto(f"{root}/manage_submissions/{lab.name}")
         visit.page.locator("tr", has_text="graded").last.wait_for()
         keep(visit.page, "formgrader")
