@@ -196,7 +196,8 @@ def _archive_path(output: Path, name: str) -> Path:
 
 
 def _report_table(lab: course.Lab, report: "CheckReport") -> Table:
-    table = Table("", "task", "check", "points", "what to do", title=Text(lab.title), title_justify="left", show_footer=True)
+    columns = ("", "task", "check", "points", "what to do")
+    table = Table(*columns, title=Text(lab.title), title_justify="left", show_footer=True)
     for result in report.results:
         status = f"{SYMBOLS.get(result.status, '?')} {result.status}"
         points = f"{result.points:g} of {result.max_points:g}"
