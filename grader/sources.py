@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from labkit.errors import UserError
-from labkit.submission import MAX_TOTAL, MIB, Kind, RefusedError
+from labkit.submission import MAX_TOTAL, MIB, Kind, RefusedError, zip_kind
 
 MAX_ITEMS = 100_000
 MAX_ARCHIVE = MAX_TOTAL + MIB
@@ -102,7 +102,7 @@ def _kind(mode: int) -> Kind:
         return "folder"
     if stat.S_ISLNK(mode):
         return "symlink"
-    return "file" if stat.S_ISREG(mode) or not stat.S_IFMT(mode) else "special"
+    return "file" if stat.S_ISREG(mode) else "special"
 
 
 def _read_file(path: Path, size: int) -> bytes:
@@ -117,9 +117,10 @@ def _members(archive: zipfile.ZipFile) -> Iterator[Item]:
         name = info.orig_filename
         if skipped(name):
             continue
-        kind: Kind = "folder" if name.endswith("/") else _kind(info.external_attr >> 16)
         modified = sum(part * 100**place for place, part in enumerate(reversed(info.date_time)))
-        yield Item(name.rstrip("/"), kind, info.file_size, float(modified), partial(_read_member, archive, info))
+        yield Item(
+            name.rstrip("/"), zip_kind(info), info.file_size, float(modified), partial(_read_member, archive, info)
+        )
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,16 @@ _LAB_SETTINGS = {
     # Both would ask the student something, or call home, before the first cell.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
 }
+
+_PAGE_WITHOUT = ("@jupyter/nbgrader", "jupyterlab-jupytext")
+_SERVER_WITHOUT = (
+    "jupyterlab_jupytext",
+    *(
+        f"nbgrader.server_extensions.{name}"
+        for name in ("formgrader", "validate_assignment", "assignment_list", "course_list")
+    ),
+)
+"""An author's and an instructor's tools: for a student they are clutter that can change a notebook's checks."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,8 @@ def _spawn(course: Course, env: dict[str, str], port: int) -> Server:
     token = secrets.token_hex(24)
     settings = course.state_dir / "jupyter"
     write_json(settings / "labconfig" / "default_setting_overrides.json", _LAB_SETTINGS)
+    page = {"disabledExtensions": dict.fromkeys(_PAGE_WITHOUT, True)}
+    write_json(settings / "labconfig" / "page_config.json", page)
     course.work_dir.mkdir(parents=True, exist_ok=True)
     log(course).parent.mkdir(parents=True, exist_ok=True)
     with log(course).open("wb") as output:
@@ -167,7 +180,17 @@ def _command(course: Course, port: int) -> list[str]:
         f"--ServerApp.root_dir={course.work_dir}",
         # in a container the student is often root
         "--ServerApp.allow_root=True",
+        f"--ServerApp.jpserver_extensions={dict.fromkeys(_SERVER_WITHOUT, False)}",
+        *_shell(),
     ]
+
+
+def _shell() -> list[str]:
+    """Jupyter would start a login shell, and the system's profile takes `lab` off its PATH again."""
+    if os.name == "nt":
+        return []
+    shell = os.environ.get("SHELL") or shutil.which("bash") or "sh"
+    return [f"--ServerApp.terminado_settings={{'shell_command': [{shell!r}]}}"]
 
 
 def _environment(course: Course, env: dict[str, str], settings: Path, token: str) -> dict[str, str]:

@@ -287,7 +287,7 @@ def _zip_entries(data: bytes) -> list[Entry]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
-            entries = [Entry(info.orig_filename, info.file_size, _zip_kind(info)) for info in infos]
+            entries = [Entry(info.orig_filename, info.file_size, zip_kind(info)) for info in infos]
             if found := [*unsafe(entries), *_packing_problems(infos)]:
                 raise RefusedError(found)
             return [_unpacked(archive, info, e) for info, e in zip(infos, entries, strict=True)]
@@ -304,7 +304,8 @@ def _refuse_long_contents(data: bytes) -> None:
         raise RefusedError([f"it holds more than {MAX_FILES} files: remove what the lab did not ask for"])
 
 
-def _zip_kind(info: zipfile.ZipInfo) -> Kind:
+def zip_kind(info: zipfile.ZipInfo) -> Kind:
+    """What a member of a zip says it is."""
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode == stat.S_IFLNK:
         return "symlink"

@@ -9,6 +9,8 @@ from functools import cache
 
 import pytest
 
+from labkit.course import Lab
+
 KNOWN = ("docker", "browser", "node", "azure", "gcp", "netns", "index")
 """Every need a test may name. `MLE_REQUIRE=docker,browser` turns the skips of these two into failures."""
 
@@ -30,6 +32,12 @@ def required() -> frozenset[str]:
     if unknown := named.difference(KNOWN):
         raise ValueError(f"MLE_REQUIRE names {', '.join(sorted(unknown))}: known are {', '.join(KNOWN)}")
     return named
+
+
+def clouds_of(lab: Lab) -> None:
+    """Require the local clouds that `lab` needs."""
+    for name in {"gcp", "azure"}.intersection(lab.needs):
+        require(name, {"gcp": gcp, "azure": azure}[name]())
 
 
 def docker() -> str | None:

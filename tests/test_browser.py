@@ -53,9 +53,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Copy:
 @pytest.fixture(scope="module")
 def lab(copy: Copy) -> Lab:
     lab = copy.house.source(LAB)
-    for name in ("gcp", "azure"):
-        if name in lab.needs:
-            needs.require(name, getattr(needs, name)())
+    needs.clouds_of(lab)
     return lab
 
 

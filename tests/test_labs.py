@@ -31,9 +31,7 @@ def test_every_release_has_a_source() -> None:
 
 
 def test_known_answers_get_exactly_their_points(lab: Lab) -> None:
-    for name in ("gcp", "azure"):
-        if name in lab.needs:
-            needs.require(name, getattr(needs, name)())
+    needs.clouds_of(lab)
     proofs = prove.prove(HOUSE, lab, workers=2)
     told = [f"{proof.kind} {proof.name}: {sentence}" for proof in proofs for sentence in proof.surprises]
     assert told == []

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 from labkit.errors import FailureError, UserError
+from labkit.state import locked
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 120.0
@@ -231,38 +232,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextlib.contextmanager
-def _locked(file: Path, name: str) -> Iterator[None]:
-    """Hold the lock `file`. The system lets go of it when its holder dies."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+b") as handle:
-        limit = time.monotonic() + LOCK_SECONDS
-        while not _try_lock(handle.fileno()):
-            if time.monotonic() > limit:
-                raise FailureError(
-                    f"another program has been starting or stopping the local {name} for {LOCK_SECONDS:g} seconds: "
-                    f"end it, or remove {file}"
-                )
-            time.sleep(0.05)
-        yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+def _locked(file: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    message = (
+        f"another program has been starting or stopping the local {name} for {LOCK_SECONDS:g} seconds: "
+        f"end it, or remove {file}"
+    )
+    return locked(file, LOCK_SECONDS, message)
