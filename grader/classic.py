@@ -6,6 +6,7 @@ course's root makes its commands and its formgrader work on the same course thro
 
 import os
 import re
+import subprocess
 import sys
 import warnings
 from functools import partial
@@ -17,10 +18,10 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
-from grader.house import House
+from grader.house import ROOM, House
 from grader.strip import strip_folder
 from labkit.checks import STUDENT_FOLDERS
-from labkit.errors import FailureError
+from labkit.errors import FailureError, UserError
 
 _IGNORED = ["answers.toml", "lab.toml", "live", "README.md", ".ipynb_checkpoints", "__pycache__", "*.pyc"]
 """What of a lab's source nbgrader itself must neither release nor copy over a submission."""
@@ -40,6 +41,7 @@ def configure(config: Config, house: House, root: Path | None = None) -> Config:
     config.CourseDirectory.feedback_directory = f"{house.room}/feedback"
     config.CourseDirectory.db_url = f"sqlite:///{house.classroom / 'gradebook.db'}"
     config.CourseDirectory.course_id = "mle"
+    config.Exchange.root = str(house.classroom / "exchange")
     config.CourseDirectory.ignore = _IGNORED + [f"{lab.slug}.py" for lab in house.sources()]
     config.GenerateAssignment.post_convert_hook = partial(_strip_release, root / "labs")
     config.GenerateFeedback.preprocessors = [
@@ -69,12 +71,29 @@ def _student_files(folder: Path) -> list[str]:
 
 def api(config: Config) -> NbGraderAPI:
     """nbgrader's programs on the course that `config` describes."""
-    Path(config.CourseDirectory.root).mkdir(parents=True, exist_ok=True)
+    for folder in (config.CourseDirectory.root, config.Exchange.root):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     # nbgrader calls `alembic` by its bare name, which only an activated environment has on its PATH.
     tools = str(Path(sys.executable).parent)
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", os.defpath)])
     return NbGraderAPI(coursedir=CourseDirectory(config=config), config=config)
+
+
+def formgrader(house: House, port: int, browser: bool) -> int:
+    """Run nbgrader's screens on the class until Ctrl-C; returns the exit code."""
+    if not (house.classroom / "gradebook.db").is_file():
+        raise UserError(f"{house.classroom} has no gradebook yet: run `grader grade LAB`, or `grader demo`, first")
+    options = [
+        f"--ServerApp.root_dir={house.course.root}",
+        "--LabApp.default_url=/formgrader",
+        f"--ServerApp.port={port}",
+    ]
+    options.append(f"--ServerApp.open_browser={browser}")
+    if os.name == "posix" and os.geteuid() == 0:
+        options.append("--ServerApp.allow_root=True")  # in a container, that is who the instructor is
+    environment = os.environ | {ROOM: house.room}
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *options], cwd=house.course.root, env=environment)
 
 
 def call(program: Any, *args: Any, **options: Any) -> None:

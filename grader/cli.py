@@ -1,6 +1,7 @@
 """The command `grader`: each command parses, calls one function and prints."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from grader import build as building
+from grader import classic, gradebook, new, tables
 from grader import collect as collecting
 from grader import demo as demonstration
 from grader import grade as grading
-from grader import gradebook, new, tables
 from grader import prove as proving
 from grader import report as reporting
 from grader.house import House, here
@@ -134,6 +135,19 @@ def demo(
     console.print(f"all {shown.students} scores are what the known answers of {one.name} say they must be")
     if not (open_ and open_browser(shown.page.as_uri())):
         console.print(f"the class report: {shown.page}")
+
+
+@app.command()
+def formgrader(
+    demo: Annotated[bool, typer.Option("--demo", help="the class of `grader demo`")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="JupyterLab's port; else the next free one")] = 8888,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the browser")] = True,
+) -> None:
+    """Open nbgrader's screens on the class, to read answers, comment and change grades. Ctrl-C ends it."""
+    house = here()
+    code = classic.formgrader(replace(house, room=demonstration.ROOM) if demo else house, port, browser)
+    if code:
+        raise FailureError(f"JupyterLab ended with exit code {code}: its messages above say why")
 
 
 def _of(lab: str) -> tuple[House, Lab]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nbgrader.apps import NbGraderAPI
 from traitlets.config import Config
 
 from grader import build, classic, source
@@ -61,11 +62,19 @@ def _writer(house: House, lab: Lab) -> Iterator[Callable[[Result], None]]:
             if stamp.is_file():
                 shutil.copyfile(stamp, folder / "timestamp.txt")
             classic.call(api.autograde, lab.name, verdict.student)
+            _name(api, verdict.student)
             shutil.rmtree(folder)
             with replacing(house.classroom / "results" / lab.name / f"{verdict.student}.json") as file:
                 file.write(verdict.to_json().encode())
 
         yield save
+
+
+def _name(api: NbGraderAPI, student: str) -> None:
+    """Let nbgrader's screens show the id of a student whose name nobody has entered: they would show `None, None`."""
+    with api.gradebook as book:
+        if book.find_student(student).last_name is None:
+            book.update_or_create_student(student, last_name=student, first_name="")
 
 
 def _without_execution(house: House, root: Path) -> Config:

@@ -1,4 +1,4 @@
-"""nbgrader's formgrader on a course, started as an instructor starts it: JupyterLab in the course's folder."""
+"""nbgrader's formgrader on a course, started as an instructor starts it."""
 
 import secrets
 import subprocess
@@ -16,10 +16,9 @@ def running(copy: Copy, visit: Visit) -> Iterator[str]:
     port, token = free_port(), secrets.token_hex(16)
     root = f"http://127.0.0.1:{port}"
     log = copy.root / "formgrader.log"
-    options = ["--no-browser", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.allow_root=True"]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [command("jupyter"), "lab", *options],
+            [command("grader"), "formgrader", "--no-browser", f"--port={port}"],
             cwd=copy.root,
             env={**copy.env, "JUPYTER_TOKEN": token},
             stdin=subprocess.DEVNULL,
