@@ -35,7 +35,7 @@ def lab_readme(lab: Lab, notebook: NotebookNode) -> str:
         "## Points",
         "\n".join(["| task | points |", "|---|---|", *rows, f"| all | {total} |"]),
         f"Topics: {', '.join(lab.topics)}.",
-        f"This folder is generated from `solutions/{lab.name}/` by `grader build {number}`; edits here are lost.",
+        f"`labs/{lab.name}/` is generated (`grader build {number}`): write in your own copy, `work/{lab.name}/`.",
     ]
     return "\n\n".join(parts) + "\n"
 

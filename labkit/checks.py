@@ -13,12 +13,15 @@ from typing import Literal
 from nbformat.notebooknode import NotebookNode
 from nbgrader.utils import determine_grade
 
-from labkit import cloud, notebook
+from labkit import cloud, notebook, submission
 from labkit.course import Lab, Limits
 from labkit.emulators import leave
 from labkit.errors import UserError
 
-Status = Literal["passed", "failed", "not run", "by hand"]
+Status = Literal["passed", "failed", "not run", "by hand", "answered"]
+
+JUDGED_LATER = "judged-later"
+"""The tag of a check whose visible part sees only that there is an answer, such as a quiz's."""
 
 STUDENT_FOLDERS = ("starter",)
 """Besides the notebook, what the student hands in."""
@@ -57,16 +60,18 @@ def check(lab: Lab, folder: Path) -> CheckReport:
     """Run the visible checks of `lab` on the student's `folder` as grading does: in a copy, in a fresh kernel,
     with the released checks, and with clouds of its own, so that nothing of the student's is touched."""
     reference = notebook.read(lab.path / lab.notebook)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing: `lab start {lab.number:02d}` makes it")
-    submitted = folder / lab.notebook
-    if not submitted.is_file():
-        raise UserError(
-            f"{submitted} is missing: put the notebook back under that name, or run `lab reset {lab.number:02d}`"
-        )
-    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in student_files(lab, folder)}
+    files = submission.read_folder(folder, lab).files
     with own_clouds():
-        return judge(lab, reference, files).report
+        judged = judge(lab, reference, files)
+    later = {notebook.grading(cell).get("grade_id") for cell in reference.cells if notebook.has_tag(cell, JUDGED_LATER)}
+    results = (_left_open(one) if one.grade_id in later else one for one in judged.report.results)
+    return replace(judged.report, results=tuple(results))
+
+
+def _left_open(result: CheckResult) -> CheckResult:
+    if result.status != "passed":
+        return result
+    return replace(result, points=0, status="answered", message="answered: whether it is right, grading says")
 
 
 def student_files(lab: Lab, folder: Path) -> Iterator[Path]:
@@ -130,8 +135,8 @@ def _lay_out(lab: Lab, files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What a graded kernel sees of this process's environment: all, and nothing that needs a screen."""
-    return {**os.environ, "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
+    """What a graded kernel sees of this process's environment: all, and nothing that needs a screen or an account."""
+    return {**os.environ, "MLE_CLOUD": "local", "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @contextmanager
@@ -164,17 +169,28 @@ def tasks(reference: NotebookNode) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class _Stop:
+    """A cell before a check that did not run to its end: why, the text of that cell, and how many checks followed."""
+
+    sentence: str
+    source: str
+    checks_since: int = 0
+
+
 def _results(
     executed: NotebookNode, run: notebook.Run, headings: Mapping[str, str], limits: Limits
 ) -> Iterator[CheckResult]:
-    task = earlier = ""
+    task = ""
+    stops: list[_Stop] = []
     for position, cell in enumerate(executed.cells):
         known = notebook.grading(cell)
         name = known.get("grade_id", "")
         if headings.get(name, task) != task:
-            task, earlier = headings[name], ""
+            task, stops = headings[name], []
         if not known.get("grade"):
-            earlier = _error(cell, limits) or earlier
+            sentence = _error(cell, limits)
+            stops += [_Stop(sentence, cell.source)] if sentence else []
             continue
         maximum = float(known["points"])
         if not notebook.is_check(cell):
@@ -183,10 +199,11 @@ def _results(
             notebook.fail(cell, "NotRun", run.stopped or "")
             yield CheckResult(name, task, 0, maximum, "not run", run.stopped or "")
         else:
-            yield _judged(cell, CheckResult(name, task, maximum, maximum, "passed"), earlier, limits)
+            yield _judged(cell, CheckResult(name, task, maximum, maximum, "passed"), stops, limits)
+            stops = [replace(stop, checks_since=stop.checks_since + 1) for stop in stops]
 
 
-def _judged(cell: NotebookNode, passed: CheckResult, earlier: str, limits: Limits) -> CheckResult:
+def _judged(cell: NotebookNode, passed: CheckResult, stops: list[_Stop], limits: Limits) -> CheckResult:
     """What the outputs of a check say: `passed` as it is, or with the points and the reason it failed."""
     # nbgrader takes any text on stderr for a failure, so a warning would cost the points: it is left out.
     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
@@ -196,37 +213,63 @@ def _judged(cell: NotebookNode, passed: CheckResult, earlier: str, limits: Limit
         if points == passed.max_points:
             return passed
         return replace(passed, points=points, status="failed", message=f"{points:g} of {passed.max_points:g} points")
-    if message.startswith("NameError") and earlier == _UNANSWERED:
-        message = earlier
-    elif earlier and earlier not in message:
-        message += f" (An earlier cell of this task stopped: {earlier})"
+    message = _cause(message, stops)
     notebook.fail(cell, "Failed", message)
     return replace(passed, points=0, status="failed", message=message)
+
+
+def _cause(message: str, stops: list[_Stop]) -> str:
+    """Why a check failed: a name that is not there is the fault of the cell that should have made it."""
+    missing = re.match(r"NameError: name '(\w+)' is not defined", message)
+    if not missing:
+        return message
+    for stop in reversed(stops):
+        # An unanswered cell does not name what it should have made, but its check comes next.
+        if re.search(rf"\b{missing[1]}\b", stop.source) or not stop.checks_since:
+            return stop.sentence
+    return f"{missing[1]} has no value: the cell that gives it one is empty, missing, or stands below this check"
 
 
 def _error(cell: NotebookNode, limits: Limits) -> str:
     """What stopped a cell, as one sentence for the student; empty where nothing did."""
     for output in cell.get("outputs", []):
         if output.output_type == "error":
-            return _sentence(output.ename, output.evalue, limits)
+            return _sentence(output.ename, output.evalue, _place(output.traceback), limits)
     return ""
 
 
-_UNANSWERED = "not answered yet: replace the line `raise NotImplementedError()` with your answer"
+def _place(traceback: list[str]) -> tuple[str, str, str] | None:
+    """The innermost place of a traceback in the student's files: file, line, function."""
+    text = _plain("\n".join(traceback))
+    found = re.findall(rf"\b((?:{'|'.join(STUDENT_FOLDERS)})/[\w./-]+\.py):(\d+), in (\w+)", text)
+    return found[-1] if found else None
 
 
-def _sentence(ename: str, evalue: str, limits: Limits) -> str:
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", evalue).split())[:600]
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _sentence(ename: str, evalue: str, place: tuple[str, str, str] | None, limits: Limits) -> str:
+    text = " ".join(_plain(evalue).split())[:600]
     match ename:
         case "AssertionError":
             return text or "the check failed without a message: tell the lab's author"
+        case "NotImplementedError" if place:
+            return f"not answered yet: write {place[2]} in {place[0]}, in place of `raise NotImplementedError()`"
         case "NotImplementedError":
-            return _UNANSWERED
+            return "not answered yet: write your answer in place of `raise NotImplementedError()`"
         case "KeyboardInterrupt":
             return f"stopped after {limits.cell_seconds} s: look for a loop that never ends or a wait without a limit"
         case "DeadKernel" | "NotRun" | "Failed":
             return text
         case "MemoryError":
             return "out of memory: read and keep less at a time"
+        case "StdinNotImplementedError":
+            return (
+                "input() waits for a keyboard, and there is none when a notebook is graded: give the value in the cell"
+            )
         case _:
-            return f"{ename}: {text}"
+            where = f" (in {place[0]}, line {place[1]}, in {place[2]})" if place else ""
+            # IPython names a cell's own code after a number that says nothing to its author.
+            told = re.sub(r"\(\d+\.py, line (\d+)\)", r"(line \1 of the cell)", text)
+            return f"{ename}: {told}{where}"

@@ -43,9 +43,10 @@ NOT_GRADED = "not-graded"
 """The tag of a cell that no check needs, and that would only cost time: grading leaves it out."""
 
 
-def _is_not_graded(cell: NotebookNode) -> bool:
+def has_tag(cell: NotebookNode, tag: str) -> bool:
+    """Whether the cell carries that tag."""
     tags = cell.get("metadata", {}).get("tags")
-    return isinstance(tags, list) and NOT_GRADED in tags
+    return isinstance(tags, list) and tag in tags
 
 
 def parse(data: bytes, name: str) -> NotebookNode:
@@ -53,7 +54,10 @@ def parse(data: bytes, name: str) -> NotebookNode:
     try:
         raw = json.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise UserError(f"{name} is not a whole notebook: open it in JupyterLab, save it and try again") from None
+        raise UserError(
+            f"{name} is not a whole notebook (it may have been cut off while it was saved): "
+            "JupyterLab keeps an earlier one in .ipynb_checkpoints/"
+        ) from None
     if not isinstance(raw, dict) or not isinstance(raw.get("cells", raw.get("worksheets")), list):
         raise UserError(f"{name} is JSON but no notebook: save it from JupyterLab and try again")
     if raw.get("nbformat") not in (3, 4):
@@ -123,7 +127,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
             notes.append(f"the cell {name!r} is there twice: the first one counts")
             if not is_answer(known[name]):
                 continue
-        own = _new_cell(cell.cell_type, cell.source, {"tags": [NOT_GRADED]} if _is_not_graded(cell) else {})
+        own = _new_cell(cell.cell_type, cell.source, {"tags": [NOT_GRADED]} if has_tag(cell, NOT_GRADED) else {})
         followers[last].append(own)
 
     cells = list(followers[None])
@@ -131,7 +135,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
         name = grading(reference_cell)["grade_id"]
         found = theirs.get(name)
         if found is None:
-            notes.append(f"the cell {name!r} was missing and was put back")
+            notes.append(f"the cell {name!r} is missing: the original was used")
         keep_text = found is not None and is_answer(reference_cell)
         source = (
             found.source
@@ -144,7 +148,7 @@ def restore(student: NotebookNode, reference: NotebookNode) -> tuple[NotebookNod
             and found.source != reference_cell.source
             and not _is_visible_part(found, reference_cell)
         ):
-            notes.append(f"the locked cell {name!r} was changed and was put back")
+            notes.append(f"the locked cell {name!r} was changed: the original was used")
         cells.append(_new_cell(reference_cell.cell_type, source, reference_cell.metadata))
         cells.extend(followers.get(name, []))
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), notes
@@ -188,7 +192,7 @@ class Run:
 
 def graded_cells(notebook: NotebookNode) -> frozenset[int]:
     """The positions of the cells that grading runs."""
-    return frozenset(position for position, cell in enumerate(notebook.cells) if not _is_not_graded(cell))
+    return frozenset(position for position, cell in enumerate(notebook.cells) if not has_tag(cell, NOT_GRADED))
 
 
 def execute(
@@ -244,7 +248,7 @@ async def _execute(
                 try:
                     await client.async_execute_cell(cell, position)
                 except DeadKernelError:
-                    run.stopped = "the kernel died in an earlier cell"
+                    run.stopped = f"the kernel died in {_title(cell)}: it took too much memory, or was told to exit"
                     cell.outputs.append(
                         nbformat.v4.new_output(
                             "error", ename="DeadKernel", evalue="this cell ended the kernel", traceback=[]
@@ -255,6 +259,11 @@ async def _execute(
             raise
         raise FailureError(f"no Jupyter kernel started ({error}): run `lab doctor`") from error
     return run
+
+
+def _title(cell: NotebookNode) -> str:
+    name = grading(cell).get("grade_id")
+    return f"the cell {name!r}" if name else f"the cell that begins with `{cell.source.strip().splitlines()[0][:60]}`"
 
 
 def _code_cells(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
