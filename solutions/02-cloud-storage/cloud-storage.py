@@ -1624,7 +1624,7 @@ print("buckets of this run left:", sum(found.name == lake for found in boto3.res
 quiz_1 = "b"
 ### END SOLUTION
 
-# %% grade_id="quiz-1" points=1
+# %% grade_id="quiz-1" points=1 tags=["judged-later"]
 # What is tested: your answer to question 1. Whether it is right, grading tells.
 # Why it matters: at three in the morning nobody should have to think.
 # Expected: one of the letters a, b, c, d as a text.
@@ -1647,7 +1647,7 @@ assert quiz_1.strip().lower() == "b", (
 quiz_2 = 0.63
 ### END SOLUTION
 
-# %% grade_id="quiz-2" points=1
+# %% grade_id="quiz-2" points=1 tags=["judged-later"]
 # What is tested: your answer to question 2. Whether it is right, grading tells.
 # Why it matters: the cheapest class to store in is not the cheapest one to use.
 # Expected: a number.
@@ -1674,7 +1674,7 @@ assert abs(quiz_2 - difference / retrieval) < 0.006, (
 quiz_3 = "d"
 ### END SOLUTION
 
-# %% grade_id="quiz-3" points=1
+# %% grade_id="quiz-3" points=1 tags=["judged-later"]
 # What is tested: your answer to question 3. Whether it is right, grading tells.
 # Why it matters: access that cannot be taken back is given for ever.
 # Expected: one of the letters a, b, c, d as a text.
