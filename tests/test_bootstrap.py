@@ -146,6 +146,8 @@ def test_an_install_stopped_by_ctrl_c_says_so_and_the_next_run_completes_it(smal
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        # what runs in the background of a script ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout is not None
     assert child.stdout.readline().startswith("installing 1 packages")
