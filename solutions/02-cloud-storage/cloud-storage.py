@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Lab 02 · Cloud storage: an ingest that can run every night
 #
-# At the end there is a nightly ingest that a company could switch on: it checks what comes in, stores it once
-# however often it runs, survives a broken line, and can be undone.
+# At the end there is a nightly ingest that a company could switch on: it checks every row, sets aside those that are
+# broken or cut off, stores the others once however often it runs, and can be undone. Beside it stands an upload that
+# goes on where the connection broke.
 #
 # **You will be able to**
 #
@@ -12,7 +13,7 @@
 # - send large objects in parts, and continue an upload that broke;
 # - undo an overwrite, price old versions, and give away exactly one prefix.
 #
-# **Time** about 90 minutes. **Points** 20: 14 on Tasks 1 to 6, 3 on the harder Task 7, 3 on the quiz.
+# **Time** about 150 minutes: two sittings, Tasks 1 to 4, then Tasks 5 to 7 and the quiz. **Points** 20: 14 on Tasks 1 to 6, 3 on the harder Task 7, 3 on the quiz.
 # **Needs** nothing but this course: the object store runs on your own machine. Task 7 also uses emulators of Google
 # Cloud and Azure, which `lab start 02` installs.
 
@@ -21,6 +22,12 @@
 # Open the file beside this notebook, replace `raise NotImplementedError()`, save, run the check. The notebook picks up
 # saved files by itself. Under each text are three hints; open as many as you need. `lab check 02` runs all checks the
 # way grading does, `lab submit 02` hands in. Grading adds tests with other values, never with other rules.
+#
+# - A check that passes prints nothing.
+# - Go cell by cell: *Run All* stops at the first check that is not answered yet. `lab check 02` shows all of them.
+# - Cells that only show something need the tasks above them.
+# - While a file in `starter/` has a syntax error, the notebook keeps the code it had before. Mend it and save again.
+# - After `lab stop` the local store is empty: run the set-up cell again, it makes a new bucket.
 
 # %% grade_id="set-up" locked=true
 # %load_ext autoreload
@@ -88,8 +95,8 @@ print(f"{len(january):,} bytes, {len(lines) - 1:,} flights", *lines[:4], sep="\n
 # | function | contract |
 # |---|---|
 # | `month_key(year, month)` | `flights/year=2013/month=01/flights.parquet`: year with four digits, month with two. `ValueError` for a month outside 1 to 12 |
-# | `encode_month(frame, note)` | the bytes of a Parquet file with the types, the nulls and the units of `SCHEMA`, whatever the types of the frame; `note` goes into the file's metadata |
-# | `read_month(bucket, year, month, columns)` | the stored month as a frame: the columns asked for, in that order; all when `None`. `LookupError` when it is not stored |
+# | `encode_month(frame, note)` | the bytes of a Parquet file with the types, the nulls and the units of `SCHEMA`, whatever the types of the frame; `note` goes into the file's metadata. `ValueError` where a value does not fit its type |
+# | `read_month(bucket, year, month, columns)` | the stored month as a frame: the columns asked for, in that order; all when `None`; types as pyarrow gives them. `LookupError` when it is not stored |
 #
 # The form `name=value` is a convention from Hive. Spark, DuckDB, Athena and BigQuery read it and skip the partitions that
 # a query does not need.
@@ -220,6 +227,12 @@ assert (noted.schema.metadata or {}).get(b"colour") == b"blue", (
     "The note must stand in the metadata of the file's schema."
 )
 assert noted.schema.field("arr_delay").type == pa.int16(), "A column of floats must be stored with SCHEMA's type, too."
+try:
+    encode_month(part.assign(flight=99_999))
+except ValueError:
+    pass
+else:
+    raise AssertionError("Flight 99999 does not fit the 16 bits of SCHEMA: let pyarrow's ValueError through.")
 assert noted["flight"].to_pylist() == [int(row[header.index("flight")]) for row in rows[500:900:3]], (
     "The rows in the file are not the rows of the frame: encode any part of a month."
 )
@@ -262,7 +275,7 @@ assert read_month(bucket, 2013, 2, ["tailnum"]).shape == (len(second), 1), "One 
 # | `clock` | each of the four times that is not empty is hhmm: from 1 to 2400, its last two digits below 60 |
 # | `delay` | each delay that is not empty equals actual minus scheduled clock, in minutes, modulo 1,440 |
 # | `distance` | `distance` is above 0 |
-# | `speed` | `distance` (miles) over `air_time` (minutes), where there is one, is between 50 and 800 miles an hour |
+# | `speed` | `distance` (miles) over `air_time` (minutes), where there is one, is between 50 and 800 miles an hour, both included |
 # | `duplicate` | no row before it that breaks no rule is the same flight (the columns `FLIGHT`) |
 #
 # A cancelled flight is a fact, not a fault: an empty `dep_time`, `arr_time`, delay or `air_time` breaks no rule.
@@ -288,7 +301,7 @@ assert read_month(bucket, 2013, 2, ["tailnum"]).shape == (len(second), 1), "One 
 # t = pd.DataFrame({"celsius": [21.0, 300.0, np.nan], "place": ["hall", "hall", "moon"]})
 # wrong = {"place": t["place"] == "moon", "range": t["celsius"].notna() & (t["celsius"] > 60)}
 # why = np.select(list(wrong.values()), list(wrong), default="")
-# print(list(why))   # ['', 'range', 'place']
+# print(why.tolist())   # ['', 'range', 'place']
 # ```
 #
 # </details>
@@ -391,8 +404,9 @@ def reasons(*changes):
 
 
 clock = minutes_of_day(pd.Series([517.0, 2400.0, 1.0, float("nan")]))
-assert isinstance(clock, pd.Series) and clock.dropna().tolist() == [317, 1440, 1] and clock.isna().sum() == 1, (
-    f"5:17, midnight, 0:01 and no time at all are minutes 317, 1440, 1 and NaN of the day, not {clock!r}: "
+assert isinstance(clock, pd.Series), f"minutes_of_day returned {type(clock).__name__}, not a Series: return one."
+assert clock.dropna().tolist() == [317, 1440, 1] and clock.isna().sum() == 1, (
+    f"5:17, midnight, 0:01 and no time at all are minutes 317, 1440, 1 and NaN of the day, not {clock.tolist()}: "
     "the last two digits are minutes, what is before them are hours."
 )
 planted = {
@@ -476,11 +490,15 @@ assert quarantined["reason"].tolist() == ["distance", "duplicate", "duplicate"] 
 #
 # | function | contract |
 # |---|---|
-# | `publish(bucket, key, body, metadata, seen)` | one conditional write. `seen` is the ETag of the object we looked at, `None` if there was none. If that is still so: write, and return `True`. If somebody else wrote meanwhile: overwrite nothing, and return `False`. Any other error is raised |
-# | `ingest(bucket, year, month, raw)` | the whole run, see its docstring: look, read, split, quarantine, publish. Returns the report `{"action", "delivered", "stored", "quarantined"}` |
+# | `publish(bucket, key, body, metadata, seen)` | one conditional write. `seen` is the ETag of the object we looked at (a short text by which the store names that content: other content, another ETag), `None` if there was none. If that is still so: write, and return `True`. If somebody else wrote meanwhile: overwrite nothing, and return `False`. Any other error is raised |
+# | `ingest(bucket, year, month, raw)` | the whole run, see its docstring: look, read, split, encode, quarantine, publish. Returns the report `{"action", "delivered", "stored", "quarantined"}`. `ValueError`, and nothing is written, for what is no delivery |
 #
 # `action` is `created` for a new month, `replaced` for one that changed, `unchanged` when the stored month was made from these
 # very bytes. In that case nothing at all is written.
+#
+# A delivery with no sound row is no delivery: somebody dropped the wrong month, or only a header. Stored, it would replace
+# a good month by an empty one. A sound row that does not fit `SCHEMA` (flight `99999`, `1400.5` miles) stops the run as well. So
+# let everything that can go wrong with the bytes go wrong before the first write.
 #
 # <details><summary>Hint 1: a nudge</summary>
 #
@@ -594,6 +612,16 @@ assert (after["ETag"], after["LastModified"]) == (before["ETag"], before["LastMo
     "A new January changed February: write nothing but what belongs to the month."
 )
 assert not [write for write in writes(third) if "month=02" in write], f"The new January caused {writes(third)}."
+try:
+    report = ingest(bucket, 2013, 2, raw)
+except ValueError:
+    pass
+else:
+    raise AssertionError(
+        f"January came under February's name: no row of it is sound, and ingest reported {report}. Raise ValueError."
+    )
+after = s3.head_object(Bucket=bucket, Key=FEBRUARY)
+assert after["ETag"] == before["ETag"], "January came under February's name and replaced it: write nothing then."
 aside = f"quarantine/year=2013/month=01/{hashlib.sha256(corrected).hexdigest()[:16]}.parquet"
 assert table(aside)["reason"].to_pylist() == ["origin"] * 3, f"{aside} must hold the 3 refused rows with their reason."
 ### BEGIN HIDDEN TESTS
@@ -613,13 +641,26 @@ assert report == {"action": "unchanged", "delivered": 1000, "stored": 999, "quar
     f"The cut delivery, again, reported {report}: an unchanged month reports the counts of its first run."
 )
 held = keys()
+useless = {
+    "An error page": b"<html>503 Service Unavailable</html>\n",
+    "Only the header of a delivery": raw[: raw.index(b"\n") + 1],
+    "A delivery of another month": short,
+}
+for name, drop in useless.items():
+    try:
+        ingest(bucket, 2013, 6, drop)
+    except ValueError:
+        pass
+    else:
+        raise AssertionError(f"{name} came instead of June: that is a ValueError.")
+    assert keys() == held, f"{name} came instead of June, and something was written: read and split before you write."
+unfit = short.replace(b",LGA,IAH,", b",LAX,IAH,", 1).replace(b",UA,1545,", b",UA,99999,", 1)
 try:
-    ingest(bucket, 2013, 6, b"<html>503 Service Unavailable</html>\n")
+    ingest(bucket, 2013, 5, unfit)
 except ValueError:
-    pass
-else:
-    raise AssertionError("An error page came instead of a delivery: let read_delivery's ValueError through.")
-assert keys() == held, "An error page came instead of a delivery, and something was written: read before you write."
+    assert keys() == held, (
+        "A row did not fit SCHEMA, and the quarantine was written before that: encode before you write."
+    )
 ### END HIDDEN TESTS
 
 # %% grade_id="ingest-race" points=1
@@ -726,7 +767,7 @@ for item in boto3.client("s3").list_objects_v2(Bucket=lake)["Contents"]:
 #
 # | function | contract |
 # |---|---|
-# | `upload_in_parts(bucket, key, path, part_bytes)` | continues an unfinished upload of that key if there is one; sends only parts that the store lacks or holds with other content; completes; returns how many parts it sent. A failing request is raised, and the parts sent so far stay |
+# | `upload_in_parts(bucket, key, path, part_bytes)` | continues an unfinished upload of that key if there is one (of several, any one); sends only parts that the store lacks or holds with other content; completes; returns how many parts it sent. A failing request is raised, and the parts sent so far stay |
 # | `remove_leftovers(bucket, prefix)` | aborts every unfinished upload under the prefix; returns how many |
 #
 # Every part but the last has at least 5 MiB, and an object has at most 10,000 parts: with 8 MiB a part it ends at 78 GiB.
@@ -1102,7 +1143,7 @@ print(f"{len(answers)} range requests, {moved['Parquet, 3 columns'] / moved['CSV
 #
 # <details><summary>Compare with our answer</summary>
 #
-# Copy. Nothing is lost: the bad version stays as evidence, and undoing was a mistake is undone the same way. Deleting a version
+# Copy. Nothing is lost: the bad version stays as evidence, and if undoing was a mistake, that is undone the same way. Deleting a version
 # is final, and needs a right (`s3:DeleteObjectVersion`) that a nightly job should not even have.
 #
 # </details>
@@ -1111,8 +1152,8 @@ print(f"{len(answers)} range requests, {moved['Parquet, 3 columns'] / moved['CSV
 #
 # | function | contract |
 # |---|---|
-# | `undo_overwrite(bucket, key)` | the content before the last change is current again, with its metadata, as a new version; returns its id; also undoes a deletion. `LookupError` if there is nothing to go back to |
-# | `keep_old_versions_cheaply(bucket, prefix)` | the lifecycle rule: overwritten versions move to `GLACIER_IR` after 30 days and go after 365; unfinished uploads go after 7; current versions never |
+# | `undo_overwrite(bucket, key)` | the content before the last change is current again, with its metadata, as a new version; returns its id; also undoes a deletion, and passes over deletions further back. `LookupError` if there is nothing to go back to |
+# | `keep_old_versions_cheaply(bucket, prefix)` | the lifecycle rule: overwritten versions move to `GLACIER_IR` after 30 days and go after 365; unfinished uploads go after 7 days; current versions never. It replaces the rules that the bucket had |
 # | `monthly_saving(versions)` | US dollars a month that this rule saves, at the prices in the file |
 # | `share(bucket, key, seconds)` | a link that downloads one object without an account, until it expires |
 # | `reader_policy(bucket, prefix)` | an IAM policy document: list and read below one prefix, nothing else |
@@ -1122,17 +1163,18 @@ print(f"{len(answers)} range requests, {moved['Parquet, 3 columns'] / moved['CSV
 #
 # <details><summary>Hint 1: a nudge</summary>
 #
-# A listing of versions takes a prefix, not a key. A deletion in a versioned bucket is itself an entry, a *delete marker*. And in a policy,
+# A listing of versions takes a prefix, not a key. A deletion in a versioned bucket is itself an entry, a *delete marker*, which
+# hides the object and removes nothing. And in a policy,
 # what is the resource of `s3:ListBucket`: the objects, or the bucket?
 #
 # </details>
 # <details><summary>Hint 2: the approach</summary>
 #
 # Versions come newest first for each key. `copy_object` can copy from a version, and keeps metadata by default. In a
-# lifecycle rule the words for overwritten versions begin with `Noncurrent`. For the saving, decide for each version what it
+# lifecycle rule a version that was overwritten or deleted is *noncurrent*, and the words for it begin so. For the saving, decide for each version what it
 # costs now and what it costs under the rule, and add up the differences. In the policy write two statements: reading on
-# `arn:aws:s3:::bucket/prefix*`, listing on `arn:aws:s3:::bucket` under a condition on `s3:prefix`. A link is *presigned*: a
-# client makes it without any request.
+# `arn:aws:s3:::bucket/prefix*`, listing on `arn:aws:s3:::bucket` under a condition on `s3:prefix`. A link is *presigned*: it
+# carries a signature by your key, which a client computes without any request.
 #
 # </details>
 # <details><summary>Hint 3: a worked step on another example</summary>
@@ -1155,7 +1197,7 @@ from starter.operations import keep_old_versions_cheaply, monthly_saving, reader
 
 # %% grade_id="undo" points=1
 # What is tested: an overwrite is undone, then a deletion, in a bucket that keeps versions.
-# Why it matters: the question after each incident is how long until the old state is back. Here: one request.
+# Why it matters: the question after each incident is how long until the old state is back. Here: a listing and a copy.
 # Expected: the old content and its metadata are current, and the history has grown, not shrunk.
 import uuid
 
@@ -1174,6 +1216,13 @@ def history(key):
     return [v for v in s3.list_object_versions(Bucket=bucket, Prefix=key).get("Versions", []) if v["Key"] == key]
 
 
+def current(key):
+    try:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    except s3.exceptions.NoSuchKey:
+        return None
+
+
 for text in ("good", "better", "bad"):
     s3.put_object(Bucket=bucket, Key="month", Body=text.encode(), Metadata={"source-sha256": text})
 version = undo_overwrite(bucket, "month")
@@ -1189,6 +1238,12 @@ assert len(history("month")) == 4, (
 assert version == now["VersionId"], (
     f"The new version is {now['VersionId']}, undo_overwrite returned {version!r}: return it."
 )
+s3.delete_object(Bucket=bucket, Key="month")
+undo_overwrite(bucket, "month")
+content = current("month")
+assert content == "better", (
+    f"The object was deleted; after undoing, {content!r} is current: bring back what was deleted."
+)
 ### BEGIN HIDDEN TESTS
 s3.put_object(Bucket=bucket, Key="other", Body=b"one")
 s3.put_object(Bucket=bucket, Key="other", Body=b"two")
@@ -1201,6 +1256,13 @@ s3.delete_object(Bucket=bucket, Key="other.bak")
 undo_overwrite(bucket, "other.bak")
 assert s3.get_object(Bucket=bucket, Key="other.bak")["Body"].read() == b"four", (
     "A deletion is undone by what was deleted."
+)
+s3.put_object(Bucket=bucket, Key="again", Body=b"before")
+s3.delete_object(Bucket=bucket, Key="again")
+s3.put_object(Bucket=bucket, Key="again", Body=b"after")
+undo_overwrite(bucket, "again")
+assert current("again") == "before", (
+    f"A version, a deletion, a version; after undoing, {current('again')!r} is current: the first version comes back."
 )
 for key in ("single", "single.bak"):
     s3.put_object(Bucket=bucket, Key=key, Body=b"only")
@@ -1288,7 +1350,6 @@ for versions, dollars in cases:
 # Why it matters: a right that was never tried is a guess. Most leaks are rights that were wider than anybody knew.
 # Expected: the link works, for one object, until it expires; the reader reads one prefix, and everything else is denied.
 import json
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -1317,8 +1378,6 @@ def status(url, method="GET"):
         return error.code, b""
 
 
-short = share(bucket, "flights/a", 1)
-begun = time.monotonic()
 link = share(bucket, "flights/a", 600)
 assert isinstance(link, str) and link.startswith("http"), f"share returned {link!r}: return the link as a text."
 assert status(link) == (200, b"flights/a"), f"The link answered {status(link)[0]}: it should download flights/a."
@@ -1364,6 +1423,10 @@ for operation, arguments in (
         f"The reader may {operation} {arguments}, and should not: name the action and the resource more narrowly."
     )
 ### BEGIN HIDDEN TESTS
+import time
+
+short = share(bucket, "flights/a", 1)
+begun = time.monotonic()
 for operation, arguments in (
     ("get_object", {"Bucket": bucket, "Key": "flights-private/c"}),
     ("get_object", {"Bucket": other, "Key": "flights/a"}),
@@ -1418,7 +1481,8 @@ print(f"the rule saves:   {monthly_saving(nights):,.2f} dollars a month")
 #
 # **Write** `ingest_url(root, year, month, raw)`: keys, rows and report as `ingest` has them, below a
 # root such as `gs://bucket/lake`. The note (`source-sha256`, `delivered`, `stored`, `quarantined`) stands in the metadata of the file's
-# schema. If the stored file's note names the same source, nothing is written, and the report is what the note says. A month
+# schema. If the stored file's note names the same source, nothing is written, and the report is what the note says. What is no
+# delivery for `ingest` is none here: `ValueError`, and nothing is written. A month
 # that is new is written such that it cannot overwrite another run's. One contract test runs on all three.
 #
 # <details><summary>Hint 1: a nudge</summary>
@@ -1581,16 +1645,23 @@ print(f"\nYour ingest moved {lines:,} rows, twice, and stored {there:,} once, wi
 # %% [markdown]
 # ## On a real cloud
 #
-# Nothing in your functions says where they run. The environment does. Take an account of your own (not your employer's), set these in
-# the shell that starts JupyterLab, and run the set-up cell, the import cells and the cell above again. The checks stay at home: they
-# count requests from outside, which only the local store allows.
+# Nothing in your functions says where they run. The environment does. Take an account of your own (not your employer's), and:
 #
-# | | set, before `lab start 02` | which parts run there |
+# 1. `lab stop`, set the variables of this table in a shell, and `lab start 02` in the same shell.
+# 2. Run, in this order and nothing else: the set-up cell, which should say that it is the real cloud; the cell
+#    `from starter.ingest import ...` of Task 1 and that of Task 3; the cell above. That is the year, on S3.
+# 3. For the other two no set-up cell is needed: run the import cell of Task 7, then in a new cell `from labkit import data` and
+#    `ingest_url("gs://NAME/lake", 2013, 1, data.delivery(1))`. Run that cell twice: `created`, then `unchanged`.
+# 4. Tear down, as below. Then `lab stop`, and close that shell.
+#
+# The checks and the pictures stay at home: they count requests from outside, which only the local store allows.
+#
+# | | set, before `lab start 02` | what runs there |
 # |---|---|---|
 # | all | `MLE_CLOUD=real` (then labkit starts nothing and changes no variable) | |
-# | AWS | `aws configure` or `AWS_PROFILE`; `AWS_DEFAULT_REGION=us-east-1` | everything |
-# | Google Cloud | `gcloud auth application-default login`, `GOOGLE_CLOUD_PROJECT`; a bucket by `gcloud storage buckets create gs://NAME` | Task 7, with `gs://NAME/lake` |
-# | Azure | `AZURE_STORAGE_CONNECTION_STRING` of a storage account; a container by `az storage container create --name NAME` | Task 7, with `az://NAME/lake` |
+# | AWS | `aws configure` or `AWS_PROFILE`; `AWS_DEFAULT_REGION=us-east-1` | the year |
+# | Google Cloud | `gcloud auth application-default login`, `GOOGLE_CLOUD_PROJECT`; a bucket by `gcloud storage buckets create gs://NAME` | Task 7 with `gs://NAME/lake` |
+# | Azure | `AZURE_STORAGE_CONNECTION_STRING` of a storage account; a container by `az storage container create --name NAME` | Task 7 with `az://NAME/lake` |
 #
 # **What it costs.** The year is about 5 MB and a few hundred requests: far below one cent an hour on each of the three, as long as the
 # objects exist, and nothing once they are gone. What costs at work is old versions, leftovers of uploads, and traffic out of the region.
@@ -1628,6 +1699,8 @@ quiz_1 = "b"
 # What is tested: your answer to question 1. Whether it is right, grading tells.
 # Why it matters: at three in the morning nobody should have to think.
 # Expected: one of the letters a, b, c, d as a text.
+quiz_1 = globals().get("quiz_1")
+assert quiz_1 is not None, "Question 1 has no answer yet: give quiz_1 a value in its cell."
 assert isinstance(quiz_1, str) and quiz_1.strip().lower() in ("a", "b", "c", "d"), (
     f"quiz_1 is {quiz_1!r}: write one letter in quotes."
 )
@@ -1651,6 +1724,8 @@ quiz_2 = 0.63
 # What is tested: your answer to question 2. Whether it is right, grading tells.
 # Why it matters: the cheapest class to store in is not the cheapest one to use.
 # Expected: a number.
+quiz_2 = globals().get("quiz_2")
+assert quiz_2 is not None, "Question 2 has no answer yet: give quiz_2 a value in its cell."
 assert isinstance(quiz_2, (int, float)) and not isinstance(quiz_2, bool), f"quiz_2 is {quiz_2!r}: write a number."
 assert quiz_2 > 0, f"quiz_2 is {quiz_2!r}: a number of reads is positive."
 ### BEGIN HIDDEN TESTS
@@ -1678,6 +1753,8 @@ quiz_3 = "d"
 # What is tested: your answer to question 3. Whether it is right, grading tells.
 # Why it matters: access that cannot be taken back is given for ever.
 # Expected: one of the letters a, b, c, d as a text.
+quiz_3 = globals().get("quiz_3")
+assert quiz_3 is not None, "Question 3 has no answer yet: give quiz_3 a value in its cell."
 assert isinstance(quiz_3, str) and quiz_3.strip().lower() in ("a", "b", "c", "d"), (
     f"quiz_3 is {quiz_3!r}: write one letter in quotes."
 )

@@ -15,12 +15,13 @@ def ingest_url(root: str, year: int, month: int, raw: bytes) -> Report:
     The keys under `root`, the rows and the report are those of `ingest`. What `ingest` keeps as metadata of the
     object (`source-sha256`, `delivered`, `stored`, `quarantined`) stands inside the Parquet file, as metadata of its
     schema: every store keeps the bytes of a file, but not every one our metadata.
+    Where `ingest` raises ValueError, so does this, and nothing is written.
     The bucket (or container) exists already. Another run may have written since this process last looked. A month that
     is new is only created, never written over another run's: then fsspec's FileExistsError is raised as it is.
     """
     # 1. Which file system is it, and which path there? fsspec finds out from the URL.
     # 2. If the month is there: read the note in its schema. Same source? Then report it, and write nothing.
-    # 3. Read, split, write what is quarantined, and the month last.
+    # 3. Read, split, encode; then write what is quarantined, and the month last.
     ### BEGIN SOLUTION
     store, base = fsspec.url_to_fs(root)
     store.invalidate_cache()
@@ -35,11 +36,14 @@ def ingest_url(root: str, year: int, month: int, raw: bytes) -> Report:
             return {"action": "unchanged", **counted}
     frame = read_delivery(raw)
     stored, quarantined = split_valid(frame, year, month)
+    if stored.empty:
+        raise ValueError(f"none of {len(frame)} rows is a sound flight of {year}-{month:02d}: nothing was stored")
     counts = {"delivered": len(frame), "stored": len(stored), "quarantined": len(quarantined)}
+    note = {"source-sha256": digest} | {name: str(count) for name, count in counts.items()}
+    body = encode_month(stored, note)
     if len(quarantined):
         aside = f"{base}/quarantine/year={year:04d}/month={month:02d}/{digest[:16]}.parquet"
         store.pipe_file(aside, quarantined.to_parquet(index=False))
-    note = {"source-sha256": digest} | {name: str(count) for name, count in counts.items()}
-    store.pipe_file(target, encode_month(stored, note), mode="overwrite" if there else "create")
+    store.pipe_file(target, body, mode="overwrite" if there else "create")
     return {"action": "replaced" if there else "created", **counts}
     ### END SOLUTION

@@ -45,11 +45,13 @@ def read_delivery(raw: bytes) -> pd.DataFrame:
     """Return a nightly CSV drop as a frame: numbers as float64, empty fields as NaN, one row a line.
 
     Raises ValueError where the bytes are no delivery at all: other columns, or text where a number belongs.
-    A line that was cut off is no error here: its last fields are empty.
+    A line that was cut off is no error here: its last fields are empty, and so is a time in another form.
     """
     numbers = {field.name: "float64" for field in SCHEMA if pa.types.is_integer(field.type)}
     texts = {field.name: "str" for field in SCHEMA if field.name not in numbers}
     frame = pd.read_csv(io.BytesIO(raw), dtype=numbers | texts, keep_default_na=False, na_values=[""])
     if list(frame.columns) != SCHEMA.names:
         raise ValueError(f"this is no delivery of flights: its columns are {', '.join(map(str, frame.columns))}")
-    return frame.assign(time_hour=pd.to_datetime(frame["time_hour"], utc=True, errors="coerce"))
+    # The exact form: a looser one takes the beginning of a time that was cut off for another time.
+    hours = pd.to_datetime(frame["time_hour"], format="%Y-%m-%dT%H:%M:%SZ", utc=True, errors="coerce")
+    return frame.assign(time_hour=hours)

@@ -44,6 +44,8 @@ def encode_month(frame: pd.DataFrame, note: dict[str, str] | None = None) -> byt
 
     frame: the columns of `SCHEMA`, in any order, numbers as float64 or whole numbers. An empty value becomes a null.
     note: texts to keep in the file's own metadata, beside the schema (Task 7 uses it).
+    Raises ValueError where a value does not fit the type of its column: no digit is lost in silence. (pyarrow's
+    ArrowInvalid is a ValueError.)
     """
     # 1. Make an Arrow table of the frame, with SCHEMA and without the frame's index.
     # 2. Add the note to the metadata of the table's schema.
@@ -60,6 +62,7 @@ def encode_month(frame: pd.DataFrame, note: dict[str, str] | None = None) -> byt
 def read_month(bucket: str, year: int, month: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return one stored month: `columns` in the order asked for, all of them when None.
 
+    The types of the frame are those that pyarrow gives: whole numbers with nulls come as floats.
     Raises LookupError, naming the month, where that month is not stored.
     """
     ### BEGIN SOLUTION
@@ -148,10 +151,12 @@ def ingest(bucket: str, year: int, month: int, raw: bytes) -> Report:
     object, beside `delivered`, `stored` and `quarantined`, the row counts as texts.
     Rows that break a rule go, as Parquet with their `reason`, to
     `quarantine/year=2013/month=01/<first 16 digits of the SHA-256>.parquet`; without such rows nothing is written there.
-    Raises ValueError where `raw` is no delivery (nothing is written), RuntimeError where another run was faster.
+    Raises ValueError, and writes nothing at all, where `raw` is no delivery, where none of its rows is sound (a good
+    month must not be replaced by an empty one), and where a sound row cannot be stored with the types of `SCHEMA`.
+    Raises RuntimeError where another run was faster.
     """
     # 1. Is the month stored already, and from the same bytes? Then nothing is written: report what the metadata say.
-    # 2. Read the delivery and split it.
+    # 2. Read the delivery, split it and encode the month: whatever can be wrong with it shows before the first write.
     # 3. Write what is quarantined.
     # 4. Last of all publish the month: one conditional write makes the run valid.
     ### BEGIN SOLUTION
@@ -168,12 +173,15 @@ def ingest(bucket: str, year: int, month: int, raw: bytes) -> Report:
         }
     frame = read_delivery(raw)
     stored, quarantined = split_valid(frame, year, month)
+    if stored.empty:
+        raise ValueError(f"none of {len(frame)} rows is a sound flight of {year}-{month:02d}: nothing was stored")
+    body = encode_month(stored)
     counts = {"delivered": len(frame), "stored": len(stored), "quarantined": len(quarantined)}
     if len(quarantined):
         aside = f"quarantine/year={year:04d}/month={month:02d}/{digest[:16]}.parquet"
         s3().put_object(Bucket=bucket, Key=aside, Body=quarantined.to_parquet(index=False))
     metadata = {"source-sha256": digest} | {name: str(count) for name, count in counts.items()}
-    if not publish(bucket, key, encode_month(stored), metadata, current["ETag"] if current else None):
+    if not publish(bucket, key, body, metadata, current["ETag"] if current else None):
         raise RuntimeError(f"another run stored {year}-{month:02d} in the meantime: look at it, then run again")
     return {"action": "replaced" if current else "created", **counts}
     ### END SOLUTION

@@ -25,7 +25,8 @@ def undo_overwrite(bucket: str, key: str) -> str:
     """Make the content before the last change current again; return the id of the new version.
 
     The bucket keeps versions. Nothing of the history is removed: the old content, with its metadata, becomes the
-    newest version. If the last change was a deletion, what was deleted comes back.
+    newest version. If the last change was a deletion, what was deleted comes back. A deletion further back is passed
+    over: after one version, a deletion and another version, the first version comes back.
     Raises LookupError where there is nothing to go back to.
     """
     ### BEGIN SOLUTION
@@ -46,6 +47,7 @@ def keep_old_versions_cheaply(bucket: str, prefix: str) -> None:
 
     Versions that were overwritten move to GLACIER_IR after COLD_AFTER days and are deleted after GONE_AFTER days.
     Uploads that nobody finished are aborted after 7 days. The current version of an object is never moved or deleted.
+    S3 replaces all rules of a bucket at once: rules that it had before need not survive.
     """
     ### BEGIN SOLUTION
     rule = {

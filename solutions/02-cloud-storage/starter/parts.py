@@ -12,7 +12,8 @@ def upload_in_parts(bucket: str, key: str, path: str | Path, part_bytes: int = 8
     """Upload a file as a multipart upload of `part_bytes` a part; return how many parts this call sent.
 
     An upload of the same key that broke off earlier is continued: a part that the store holds already, with the
-    content that the file has now, is not sent again. A failing request is raised as it is, and leaves the parts
+    content that the file has now, is not sent again. Where several broke off, continue any one of them; the others
+    stay open. A failing request is raised as it is, and leaves the parts
     sent so far in the store. The file is never in memory as a whole.
     """
     # 1. Is there an unfinished upload of exactly this key? Otherwise create one.
