@@ -34,6 +34,7 @@ Kind = Literal["file", "folder", "symlink", "special"]
 
 _JUNK_FOLDERS = {"__MACOSX", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
 _JUNK_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_STUB = re.compile(r"^[ \t]*raise NotImplementedError\(", re.MULTILINE)
 _STUDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _ZIPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
@@ -166,35 +167,42 @@ def _kind_problems(entries: Sequence[Entry]) -> Iterator[str]:
 def _notebook_problems(entries: Sequence[Entry], lab: Lab) -> list[str]:
     names = {entry.name: entry for entry in entries if entry.kind == "file"}
     if lab.notebook in names:
-        problem = notebook_problem(names[lab.notebook].data)
+        problem = notebook_problem(names[lab.notebook].data, lab)
         return [f"{lab.notebook} {problem}"] if problem else []
+    return [missing_notebook(names, lab)]
+
+
+def missing_notebook(names: Iterable[str], lab: Lab) -> str:
+    """What to do where the files called `names` are there, and the notebook of `lab` is not."""
     others = sorted(name for name in names if name.endswith(".ipynb") and "/" not in name)
     if others:
-        return [f"the notebook is called {_shown(others[0])}: rename it to {lab.notebook}"]
-    return [f"the notebook {lab.notebook} is missing: save it under that name, or run `lab reset {lab.number:02d}`"]
+        return f"the notebook is called {_shown(others[0])}: rename it to {lab.notebook}"
+    return f"the notebook {lab.notebook} is missing: save it under that name, or run `lab reset {lab.number:02d}`"
 
 
-def notebook_problem(data: bytes) -> str | None:
+def notebook_problem(data: bytes, lab: Lab) -> str | None:
     """Why `data` is no notebook that can be graded, as the end of a sentence; None when it is one.
 
     Only the frame is looked at: grading repairs what can be repaired inside.
     """
-    mend = "open it in JupyterLab and save it, or run `lab reset`"
-    if not data.strip():
-        return f"is empty: {mend}"
+    afresh = f"`lab reset {lab.number:02d}` starts afresh and keeps this one in a backup"
+    convert = f"open it in JupyterLab and save it, or {afresh}"
     try:
         notebook = json.loads(data)
     except (ValueError, RecursionError):
-        return f"is not valid JSON, so it is damaged or cut off: {mend}"
+        return (
+            "is not a whole notebook (it may have been cut off while it was saved): "
+            f"JupyterLab keeps an earlier one in .ipynb_checkpoints/, and {afresh}"
+        )
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         found = notebook.get("nbformat") if isinstance(notebook, dict) else None
         if isinstance(found, int) and found != 4:
-            return f"has notebook format {found}, not 4: {mend}"
-        return f"is not a Jupyter notebook: {mend}"
+            return f"has notebook format {found}, not 4: {convert}"
+        return f"is not a Jupyter notebook: {afresh}"
     if notebook.get("nbformat") != 4 or isinstance(notebook["nbformat"], bool):
-        return f"has notebook format {str(notebook.get('nbformat'))[:20]}, not 4: {mend}"
+        return f"has notebook format {str(notebook.get('nbformat'))[:20]}, not 4: {convert}"
     if not all(isinstance(cell, dict) for cell in notebook["cells"]):
-        return f"has cells that are not cells: {mend}"
+        return f"has cells that are not cells: {afresh}"
     return None
 
 
@@ -208,6 +216,30 @@ def untouched(submission: Submission, released: Submission) -> bool:
 def _sources(notebook: bytes) -> list[str]:
     sources = (cell.get("source", "") for cell in json.loads(notebook)["cells"])
     return ["".join(map(str, source)) if isinstance(source, list) else str(source) for source in sources]
+
+
+def unanswered(submission: Submission, released: Submission) -> dict[str, int]:
+    """How many answers are still as the lab gave them, by starter file or by the notebook's cell."""
+    own = _answers(submission)
+    counts = {}
+    for name, given in _answers(released).items():
+        if _STUB.search(given):
+            # A cell that is gone or empty is as little answered as an untouched one.
+            counts[name] = len(_STUB.findall(own.get(name, "").strip() or given))
+    return {name: count for name, count in counts.items() if count}
+
+
+def _answers(submission: Submission) -> dict[str, str]:
+    notebook = submission.files[submission.notebook]
+    texts = {
+        name: data.decode("utf-8", "replace") for name, data in submission.files.items() if name != submission.notebook
+    }
+    for cell, source in zip(json.loads(notebook)["cells"], _sources(notebook), strict=True):
+        metadata = cell.get("metadata")
+        known = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+        if isinstance(known, dict) and isinstance(known.get("grade_id"), str):
+            texts.setdefault(known["grade_id"], source)
+    return texts
 
 
 # Reading.
@@ -467,10 +499,19 @@ class Packed:
 
 def pack(lab: Lab, folder: Path, output: Path, created: datetime) -> Packed:
     """Write the archive of the student's `folder` to `output`, and read it again as collecting will."""
-    own = read_folder(folder, lab)
+    own, released = read_folder(folder, lab), read_folder(lab.path, lab)
+    if missing := sorted(released.files.keys() - own.files.keys()):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(
+            f"{missing[0]}{more} is missing: copy it from {lab.path}, "
+            f"or `lab reset {lab.number:02d}` brings it back and keeps your work as a backup"
+        )
     warnings = own.warnings
-    if untouched(own, read_folder(lab.path, lab)):
+    if untouched(own, released):
         warnings += ("nothing differs from the lab as it was released: save the notebook before you submit",)
+    elif empty := unanswered(own, released):
+        many = "answers are" if (count := sum(empty.values())) > 1 else "answer is"
+        warnings += (f"{count} {many} still empty: {', '.join(empty)}",)
     if output.exists() and not zipfile.is_zipfile(output):
         raise UserError(f"{output} is there already and is no archive: give another name with --output")
     write_archive(own, lab, output, created)

@@ -25,6 +25,7 @@ from labkit.submission import (
     read_archive,
     read_folder,
     read_notebook,
+    unanswered,
     write_archive,
 )
 from tests import minicourse
@@ -132,10 +133,10 @@ def test_a_good_submission_has_no_problems(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "is empty"),
-        (NOTEBOOK[:-20], "not valid JSON"),
-        (b"\xff\xfe\x00", "not valid JSON"),
-        (b"[" * 100_000, "not valid JSON"),
+        (b"", r"not a whole notebook .* \.ipynb_checkpoints/, and `lab reset 02` starts afresh"),
+        (NOTEBOOK[:-20], "not a whole notebook"),
+        (b"\xff\xfe\x00", "not a whole notebook"),
+        (b"[" * 100_000, "not a whole notebook"),
         (b"[]", "not a Jupyter notebook"),
         (b'{"nbformat": 5, "cells": []}', "notebook format 5"),
         (b'{"nbformat": 3, "worksheets": []}', "notebook format 3"),
@@ -296,6 +297,26 @@ def test_caches_and_other_notebooks_stay_behind(mini: minicourse.Mini, lab: Lab)
         (mini.work / name).parent.mkdir(exist_ok=True)
         (mini.work / name).write_bytes(b"x")
     assert sorted(read_folder(mini.work, lab).files) == ["starter/answer.py", "tiny.ipynb"]
+
+
+def test_answers_that_are_still_as_the_lab_gave_them_are_counted(mini: minicourse.Mini, lab: Lab) -> None:
+    released = read_folder(lab.path, lab)
+    assert unanswered(read_folder(mini.work, lab), released) == {"starter/answer.py": 1, "quiz-answer": 1}
+    mini.answer()
+    assert unanswered(read_folder(mini.work, lab), released) == {}
+
+
+@pytest.mark.parametrize("metadata", [{"nbgrader": {"grade_id": "quiz-answer"}}, {"nbgrader": 7}, 7])
+def test_an_answer_that_is_empty_or_gone_is_not_answered(lab: Lab, metadata: object) -> None:
+    cell = {"cell_type": "code", "source": " ", "metadata": metadata}
+    own = read_notebook(json.dumps({"nbformat": 4, "cells": [cell]}).encode(), lab)
+    assert unanswered(own, read_folder(lab.path, lab))["quiz-answer"] == 1
+
+
+def test_an_abstract_method_in_a_students_own_file_is_no_missing_answer(mini: minicourse.Mini, lab: Lab) -> None:
+    mini.answer()
+    (mini.work / "starter" / "mine.py").write_text(minicourse.STUB, "utf-8")
+    assert unanswered(read_folder(mini.work, lab), read_folder(lab.path, lab)) == {}
 
 
 @pytest.mark.parametrize("student", ["../ada", "ada/lovelace", " ", "a" * 65, "-x"])
