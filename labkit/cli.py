@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from labkit import cloud, course, doctor, progress, session, submission, work
@@ -33,6 +33,9 @@ OptionalLab = Annotated[str | None, typer.Argument(metavar="[NN]", help="The lab
 PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="JupyterLab's port; else the next free one.")]
 
 SYMBOLS = {"ok": "+", "limited": "!", "absent": "-", "broken": "x", "passed": "+", "failed": "x", "not run": "-"}
+
+WIDE = 110
+"""From how many columns of the screen on sentences have a column of their own in the table of checks."""
 
 
 class Clouds(StrEnum):
@@ -87,8 +90,11 @@ def start(
 @app.command()
 def stop() -> None:
     """Stop JupyterLab and the local clouds."""
-    stopped = session.stop(course.find())
-    _say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+    stopped, clouds = session.stop(course.find())
+    ended = [*stopped, *(f"the local {name}" for name in clouds)]
+    _say(f"stopped {', '.join(ended)}" if ended else "nothing was running")
+    if clouds:
+        _say("what the local store held is gone: run the set-up cell again after the next `lab start`")
 
 
 @app.command("list")
@@ -124,12 +130,14 @@ def check(
     """Run the visible checks on your files."""
     here = course.find()
     wanted = here.lab(lab)
+    if folder and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the one that {wanted.notebook} lies in, or leave out --folder")
     from labkit import checks  # with nbgrader, which takes two seconds that no other command should wait for
 
     report = checks.check(wanted, folder or here.work(wanted))
     if report.problem:
         raise UserError(report.problem)
-    _show(_report_table(wanted, report))
+    _show(_report_table(wanted, report, _screen().width))
     for note in report.notes:
         _say(f"! {note}")
     _say("Grading also runs hidden tests: they try other values of the same contract, and ask nothing new.")
@@ -166,6 +174,7 @@ def reset(lab: LabArgument, yes: Annotated[bool, typer.Option("--yes", "-y", hel
     _say(f"{here.work(wanted)} is as it was at the start")
     if backup:
         _say(f"your work before is in {backup}")
+    _tell_set_aside(progress.record_reset(here, wanted.name))
 
 
 @app.command()
@@ -181,7 +190,8 @@ def submit(
     packed = submission.pack(wanted, here.work(wanted), _archive_path(output or here.work_dir, name), datetime.now())
     for warning in packed.warnings:
         _say(f"! {warning}")
-    _say(f"packed {packed.files} files, {packed.size / 1000:.0f} kB: hand in {packed.path}")
+    files = "1 file" if packed.files == 1 else f"{packed.files} files"
+    _say(f"packed {files}, {packed.size / 1000:.0f} kB: hand in {packed.path}")
     _tell_set_aside(progress.record_submission(here, wanted.name, packed.path))
 
 
@@ -195,15 +205,20 @@ def _archive_path(output: Path, name: str) -> Path:
     return output
 
 
-def _report_table(lab: course.Lab, report: "CheckReport") -> Table:
-    columns = ("", "task", "check", "points", "what to do")
+def _report_table(lab: course.Lab, report: "CheckReport", width: int) -> Table:
+    """A row for each check; on a narrow screen, what to do stands under the check's name."""
+    total, score = "total, visible checks", f"{report.score:g} of {report.max_score:g}"
+    columns = [Column(), Column("task", total), Column("check"), Column("points", score), Column("what to do")]
+    if width < WIDE:
+        columns = [Column(), Column("task (check), what to do", total), Column("points", score)]
     table = Table(*columns, title=Text(lab.title), title_justify="left", show_footer=True)
     for result in report.results:
         status = f"{SYMBOLS.get(result.status, '?')} {result.status}"
         points = f"{result.points:g} of {result.max_points:g}"
-        table.add_row(status, Text(result.task), result.grade_id, points, Text(result.message))
-    table.columns[1].footer = "total, visible checks"
-    table.columns[3].footer = f"{report.score:g} of {report.max_score:g}"
+        if width < WIDE:
+            table.add_row(status, Text(f"{result.task} ({result.grade_id})\n{result.message}".strip()), points)
+        else:
+            table.add_row(status, Text(result.task), result.grade_id, points, Text(result.message))
     return table
 
 
@@ -221,10 +236,13 @@ def _say(line: str) -> None:
 
 
 def _show(table: Table) -> None:
-    # In a pipe there is no width to fit: keep sentences whole.
-    wide = console if console.is_terminal else Console(file=console.file, width=1000)
     table.box = box.SIMPLE
-    wide.print(table, soft_wrap=False)
+    _screen().print(table, soft_wrap=False)
+
+
+def _screen() -> Console:
+    # In a pipe there is no width to fit: keep sentences whole.
+    return console if console.is_terminal else Console(file=console.file, width=1000)
 
 
 main = entry(app)

@@ -53,6 +53,11 @@ def record_submission(course: Course, lab: str, archive: Path) -> Path | None:
     return _update(course, lab, "submitted", {"at": _now(), "archive": str(archive)})
 
 
+def record_reset(course: Course, lab: str) -> Path | None:
+    """Forget the points of work that was put back; returns where a damaged file was put aside, if there was one."""
+    return _update(course, lab, "checked", {})
+
+
 def _update(course: Course, lab: str, key: str, value: dict[str, Any]) -> Path | None:
     aside = read(course).set_aside
     values = read_json(_path(course)) or {"schema": SCHEMA, "labs": {}}

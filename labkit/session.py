@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from labkit import cloud, doctor, install, jupyter, work
+from labkit import cloud, doctor, install, jupyter, submission, work
 from labkit.course import Course, Lab
 from labkit.errors import FailureError, UserError
 
@@ -39,15 +39,24 @@ def start(course: Course, lab: Lab | None, asked: Sequence[cloud.Name], port: in
         if folder := work.ensure(course, one):
             console.print(f"your copy of {one.name}: {folder}", markup=False)
     clouds = tuple(cloud.start(name) for name in wanted)
-    server, reused = _serve(course, port)
-    return Session(clouds, server, reused, server.url(f"{lab.name}/{lab.notebook}" if lab else ""))
+    server, reused = _serve(course, port, console)
+    return Session(clouds, server, reused, server.url(_page(course, lab, console) if lab else ""))
 
 
-def stop(course: Course) -> list[str]:
-    """Stop JupyterLab, then the clouds; returns what ran."""
+def stop(course: Course) -> tuple[list[str], list[cloud.Name]]:
+    """Stop JupyterLab, then the clouds; returns what ran, the clouds apart."""
     server = jupyter.find(course)
     stopped = [f"JupyterLab on port {server.port}" if server else "JupyterLab"] if jupyter.stop(course) else []
-    return [*stopped, *(f"the local {name}" for name in cloud.stop())]
+    return stopped, cloud.stop()
+
+
+def _page(course: Course, lab: Lab, console: Console) -> str:
+    """The lab's notebook, or its folder where the notebook is not."""
+    folder = course.work(lab)
+    if (folder / lab.notebook).is_file():
+        return f"{lab.name}/{lab.notebook}"
+    console.print(f"! {submission.missing_notebook([path.name for path in folder.iterdir()], lab)}", markup=False)
+    return lab.name
 
 
 def precheck(course: Course, lab: Lab | None, console: Console) -> None:
@@ -113,7 +122,7 @@ def _require_port(course: Course, port: int | None) -> None:
         jupyter.require_free(port)
 
 
-def _serve(course: Course, port: int | None) -> tuple[jupyter.Server, bool]:
+def _serve(course: Course, port: int | None, console: Console) -> tuple[jupyter.Server, bool]:
     env = _variables()
     server = jupyter.find(course)
     if server and not _comparable(env) <= _comparable(server.env):
@@ -122,6 +131,7 @@ def _serve(course: Course, port: int | None) -> tuple[jupyter.Server, bool]:
                 "JupyterLab runs with other clouds and has notebooks or terminals open: "
                 "save your work, run `lab stop`, then this command again"
             )
+        console.print("JupyterLab is started again: it led to other clouds", markup=False)
         jupyter.stop(course)
         server = None
     return server or jupyter.start(course, env, port), server is not None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 
@@ -169,6 +170,24 @@ def test_gcp_restarts_an_idle_jupyterlab_with_its_variables(mini: Mini) -> None:
     assert "STORAGE_EMULATOR_HOST" in psutil.Process(server_pid(mini)).environ()
 
 
+def test_a_jupyterlab_that_led_to_other_clouds_is_started_again_and_that_is_said(mini: Mini) -> None:
+    mini.run("start", "--no-browser")
+    before = server_pid(mini)
+    done = mini.run("start", "--no-browser", MLE_CLOUD="real")
+    assert "JupyterLab is started again" in done.stdout and server_pid(mini) != before
+
+
+def test_start_with_a_renamed_notebook_says_so_and_leads_to_the_folder(running: tuple[Mini, str]) -> None:
+    mini, _ = running
+    (mini.work / NOTEBOOK).rename(mini.work / "final.ipynb")
+    try:
+        done = mini.run("start", "2", "--no-browser")
+    finally:
+        (mini.work / "final.ipynb").rename(mini.work / NOTEBOOK)
+    assert "! the notebook is called 'final.ipynb': rename it to tiny.ipynb" in done.stdout
+    assert f"/lab/tree/{NAME}?token=" in url_in(done.stdout)
+
+
 def test_a_port_in_use_is_a_users_mistake(mini: Mini) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = mini.run("start", "--port", str(taken.getsockname()[1]), "--no-browser")
@@ -193,6 +212,7 @@ def test_stop_ends_all_and_says_so(mini: Mini) -> None:
     pid = server_pid(mini)
     done = mini.run("stop")
     assert done.returncode == 0 and "JupyterLab on port" in done.stdout and "the local aws" in done.stdout
+    assert "what the local store held is gone: run the set-up cell again" in done.stdout
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -265,7 +285,7 @@ def test_check_names_what_is_missing_and_keeps_the_points(mini: Mini) -> None:
     mini.copy()
     done = mini.run("check", "02")
     assert done.returncode == 1, done.stderr
-    assert re.search(r"x failed +Double +0 of 2 ", done.stdout) and re.search(
+    assert re.search(r"x failed +Double +double +0 of 2 ", done.stdout) and re.search(
         r"total, visible checks +0 of 3", done.stdout
     )
     assert "return twice x" in done.stdout or "not answered yet" in done.stdout
@@ -290,9 +310,49 @@ def test_checking_before_starting_is_a_users_mistake(mini: Mini) -> None:
     assert "`lab start 02`" in one_sentence(mini.run("check", "02"), 2)
 
 
-def test_checking_a_broken_notebook_is_a_users_mistake(mini: Mini) -> None:
+def test_checking_a_folder_that_is_not_there_is_a_users_mistake(mini: Mini) -> None:
+    told = one_sentence(mini.run("check", "02", "--folder", "nowhere"), 2)
+    assert "nowhere is not a folder: give the one that tiny.ipynb lies in" in told
+
+
+def test_checking_a_broken_notebook_says_how_to_go_on(mini: Mini) -> None:
     (mini.copy() / NOTEBOOK).write_text('{"cells": [', "utf-8")
-    assert NOTEBOOK in one_sentence(mini.run("check", "02"), 2)
+    told = one_sentence(mini.run("check", "02"), 2)
+    assert "tiny.ipynb is not a whole notebook" in told and "`lab reset 02` starts afresh" in told
+
+
+def test_checking_a_renamed_notebook_names_it(mini: Mini) -> None:
+    (mini.copy() / NOTEBOOK).rename(mini.work / "final.ipynb")
+    assert "'final.ipynb': rename it to tiny.ipynb" in one_sentence(mini.run("check", "02"), 2)
+
+
+def test_checking_stays_at_home_whatever_cloud_the_student_works_on(mini: Mini) -> None:
+    released = mini.root / "labs" / NAME / NOTEBOOK
+    notebook = nbformat.read(released, 4)
+    check = next(cell for cell in notebook.cells if "double(2)" in cell.source)
+    check.source = "from labkit import cloud\nassert False, f'reached {cloud.start(\"aws\").endpoint!r}'"
+    nbformat.write(notebook, released)
+    mini.copy()
+    assert "reached 'http://127.0.0.1:" in mini.run("check", "02", MLE_CLOUD="real").stdout
+
+
+def test_on_a_narrow_screen_what_to_do_has_lines_of_its_own(mini: Mini) -> None:
+    mini.copy()
+    mini.answer()
+    (mini.work / "starter" / "answer.py").write_text("def double(x: int) -> int:\n    return x\n", "utf-8")
+    screen = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}
+    lines = _plain(mini.run("check", "02", COLUMNS="80", **screen).stdout)
+    assert max(map(len, lines[:-1])) <= 80
+    row = next(number for number, line in enumerate(lines) if "Double (double)" in line)
+    assert lines[row].split() == ["x", "failed", "Double", "(double)", "0", "of", "2"]
+    assert lines[row + 1].strip() == "double(2) is 4: multiply"
+    assert any(
+        "double(2) is 4" in line and "0 of 2" in line for line in _plain(mini.run("check", "02", **screen).stdout)
+    )
+
+
+def _plain(text: str) -> list[str]:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
 
 
 def test_a_damaged_progress_file_is_put_aside(mini: Mini) -> None:
@@ -325,6 +385,16 @@ def test_reset_goes_back_to_the_start_and_keeps_the_work(mini: Mini) -> None:
     assert (backup / NOTEBOOK).read_bytes() == solved and (backup / "notes" / "mine.txt").read_text("utf-8") == "kept"
     assert (mini.work / NOTEBOOK).read_bytes() == (mini.root / "labs" / NAME / NOTEBOOK).read_bytes()
     assert (mini.work / "starter" / "answer.py").read_text("utf-8") == STUB and not (mini.work / "notes").exists()
+
+
+def test_reset_forgets_the_points_and_not_what_was_submitted(mini: Mini) -> None:
+    mini.copy()
+    mini.answer()
+    mini.run("submit", "02")
+    mini.run("check", "02")
+    assert re.search(r"02-tiny +3 of 3 +20\d\d-", mini.run("progress").stdout)
+    mini.run("reset", "02", "--yes")
+    assert re.search(r"02-tiny +not checked yet +- +20\d\d-", mini.run("progress").stdout)
 
 
 def test_two_resets_at_once_keep_both_backups(mini: Mini) -> None:
@@ -362,6 +432,7 @@ def test_submit_packs_one_archive_and_notes_it(mini: Mini) -> None:
     done = mini.run("submit", "02", "--student", "ada")
     archive = mini.root / "work" / "02-tiny-ada.zip"
     assert done.returncode == 0 and str(archive) in done.stdout and "!" not in done.stdout
+    assert "packed 2 files" in done.stdout
     assert zipfile.ZipFile(archive).namelist() == ["manifest.json", NOTEBOOK, "starter/answer.py"]
     assert re.search(r"02-tiny +not checked yet +- +20\d\d-", mini.run("progress").stdout)
 
@@ -370,6 +441,22 @@ def test_submitting_an_untouched_lab_is_a_warning(mini: Mini) -> None:
     mini.copy()
     done = mini.run("submit", "02")
     assert done.returncode == 0 and "! nothing differs" in done.stdout
+
+
+def test_submitting_with_an_empty_answer_is_a_warning(mini: Mini) -> None:
+    mini.copy()
+    mini.answer()
+    (mini.work / "starter" / "answer.py").write_text(STUB, "utf-8")
+    done = mini.run("submit", "02")
+    assert done.returncode == 0 and "! 1 answer is still empty: starter/answer.py\n" in done.stdout
+
+
+def test_submitting_without_a_file_of_the_lab_is_a_users_mistake(mini: Mini) -> None:
+    mini.copy()
+    (mini.work / "starter" / "answer.py").unlink()
+    told = one_sentence(mini.run("submit", "02"), 2)
+    assert told.startswith("starter/answer.py is missing: ") and "`lab reset 02` brings it back" in told
+    assert not list((mini.root / "work").glob("*.zip"))
 
 
 def test_submit_refuses_what_collecting_would_refuse(mini: Mini) -> None:
