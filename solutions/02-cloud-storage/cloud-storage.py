@@ -1164,8 +1164,7 @@ print(f"{len(answers)} range requests, {moved['Parquet, 3 columns'] / moved['CSV
 # <details><summary>Hint 1: a nudge</summary>
 #
 # A listing of versions takes a prefix, not a key. A deletion in a versioned bucket is itself an entry, a *delete marker*, which
-# hides the object and removes nothing. And in a policy,
-# what is the resource of `s3:ListBucket`: the objects, or the bucket?
+# hides the object and removes nothing. And in a policy, what is the resource of `s3:ListBucket`: the objects, or the bucket?
 #
 # </details>
 # <details><summary>Hint 2: the approach</summary>
@@ -1482,8 +1481,7 @@ print(f"the rule saves:   {monthly_saving(nights):,.2f} dollars a month")
 # **Write** `ingest_url(root, year, month, raw)`: keys, rows and report as `ingest` has them, below a
 # root such as `gs://bucket/lake`. The note (`source-sha256`, `delivered`, `stored`, `quarantined`) stands in the metadata of the file's
 # schema. If the stored file's note names the same source, nothing is written, and the report is what the note says. What is no
-# delivery for `ingest` is none here: `ValueError`, and nothing is written. A month
-# that is new is written such that it cannot overwrite another run's. One contract test runs on all three.
+# delivery for `ingest` is none here: `ValueError`, and nothing is written. A month that is new is written such that it cannot overwrite another run's. One contract test runs on all three.
 #
 # <details><summary>Hint 1: a nudge</summary>
 #

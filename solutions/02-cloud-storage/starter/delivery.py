@@ -44,7 +44,8 @@ FLIGHT = ["year", "month", "day", "carrier", "flight", "origin"]
 def read_delivery(raw: bytes) -> pd.DataFrame:
     """Return a nightly CSV drop as a frame: numbers as float64, empty fields as NaN, one row a line.
 
-    Raises ValueError where the bytes are no delivery at all: other columns, or text where a number belongs.
+    Raises ValueError where the bytes are no delivery at all: other columns, a row with a field too many, or text
+    where a number belongs.
     A line that was cut off is no error here: its last fields are empty, and so is a time in another form.
     """
     numbers = {field.name: "float64" for field in SCHEMA if pa.types.is_integer(field.type)}
