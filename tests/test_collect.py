@@ -377,7 +377,7 @@ def test_a_refused_submission_reaches_the_gradebook_as_a_zero_with_its_sentence(
     results = {result.student: result for result in grade(house, lab, 1)}
     assert gradebook.scores(house, lab) == {"ada": (1, 1), "bob": (0, 1)}
     assert results["bob"].report.problem == found["bob"].remarks[0]
-    assert "not valid JSON" in results["bob"].notebook
+    assert "not a whole notebook" in results["bob"].notebook
 
 
 @pytest.mark.parametrize(
