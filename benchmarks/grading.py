@@ -25,8 +25,8 @@ from labkit import checks
 from labkit.course import Lab
 
 LAB = "02"
-STUDENTS = 6
-ROUNDS = 3
+STUDENTS = 4
+ROUNDS = 2
 
 
 def measure() -> None:

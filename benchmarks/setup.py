@@ -1,7 +1,6 @@
 """What a newcomer waits for: a clone, the light core, JupyterLab; then the same again when all is there."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,10 +31,7 @@ def measure() -> None:
         subprocess.run(stop, cwd=clone, env=os.environ | env, check=True, stdout=subprocess.DEVNULL)
         rows.append(("lab start, after lab stop", _timed(start, clone, env)))
         subprocess.run(stop, cwd=clone, env=os.environ | env, check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(clone / ".venv")
-        rows.append(("core, packages cached by pip", _timed(bootstrap, clone, env)))
         sizes = {"the clone": _megabytes(clone, ".venv"), "the core, installed": _megabytes(clone / ".venv")}
-        sizes["the core, downloaded"] = _megabytes(Path(name) / "pip")
     _print(rows, sizes)
 
 
