@@ -32,7 +32,8 @@ LabArgument = Annotated[str, typer.Argument(metavar="NN", help="The lab's number
 OptionalLab = Annotated[str | None, typer.Argument(metavar="[NN]", help="The lab's number or name; none: all labs.")]
 PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="JupyterLab's port; else the next free one.")]
 
-SYMBOLS = {"ok": "+", "limited": "!", "absent": "-", "broken": "x", "passed": "+", "failed": "x", "not run": "-"}
+SYMBOLS = {"ok": "+", "limited": "!", "absent": "-", "broken": "x"}
+SYMBOLS |= {"passed": "+", "failed": "x", "not run": "-", "answered": "~"}
 
 WIDE = 110
 """From how many columns of the screen on sentences have a column of their own in the table of checks."""
@@ -140,6 +141,8 @@ def check(
     _show(_report_table(wanted, report, _screen().width))
     for note in report.notes:
         _say(f"! {note}")
+    if open_points := sum(result.max_points for result in report.results if result.status == "answered"):
+        _say(f"{open_points:g} more points are for answers that only grading judges.")
     _say("Grading also runs hidden tests: they try other values of the same contract, and ask nothing new.")
     if not folder:
         _tell_set_aside(progress.record_check(here, wanted.name, report.score, report.max_score))

@@ -1697,8 +1697,6 @@ quiz_1 = "b"
 # What is tested: your answer to question 1. Whether it is right, grading tells.
 # Why it matters: at three in the morning nobody should have to think.
 # Expected: one of the letters a, b, c, d as a text.
-quiz_1 = globals().get("quiz_1")
-assert quiz_1 is not None, "Question 1 has no answer yet: give quiz_1 a value in its cell."
 assert isinstance(quiz_1, str) and quiz_1.strip().lower() in ("a", "b", "c", "d"), (
     f"quiz_1 is {quiz_1!r}: write one letter in quotes."
 )
@@ -1722,8 +1720,6 @@ quiz_2 = 0.63
 # What is tested: your answer to question 2. Whether it is right, grading tells.
 # Why it matters: the cheapest class to store in is not the cheapest one to use.
 # Expected: a number.
-quiz_2 = globals().get("quiz_2")
-assert quiz_2 is not None, "Question 2 has no answer yet: give quiz_2 a value in its cell."
 assert isinstance(quiz_2, (int, float)) and not isinstance(quiz_2, bool), f"quiz_2 is {quiz_2!r}: write a number."
 assert quiz_2 > 0, f"quiz_2 is {quiz_2!r}: a number of reads is positive."
 ### BEGIN HIDDEN TESTS
@@ -1751,8 +1747,6 @@ quiz_3 = "d"
 # What is tested: your answer to question 3. Whether it is right, grading tells.
 # Why it matters: access that cannot be taken back is given for ever.
 # Expected: one of the letters a, b, c, d as a text.
-quiz_3 = globals().get("quiz_3")
-assert quiz_3 is not None, "Question 3 has no answer yet: give quiz_3 a value in its cell."
 assert isinstance(quiz_3, str) and quiz_3.strip().lower() in ("a", "b", "c", "d"), (
     f"quiz_3 is {quiz_3!r}: write one letter in quotes."
 )
