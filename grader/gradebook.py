@@ -1,5 +1,6 @@
 """The one writer: verdicts go into nbgrader's gradebook and its folders, through nbgrader's own programs."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,10 @@ from labkit.errors import UserError
 from labkit.state import replacing
 
 _PREPROCESSORS = "nbgrader.preprocessors"
+
+
+_OUTSIDE = re.compile(r'<script[^>]*\bsrc="https?://[^"]*"[^>]*>\s*</script>')
+"""nbgrader's template loads MathJax from a third party: a student's feedback asks nobody for anything."""
 
 
 def database(house: House) -> Path:
@@ -99,7 +104,11 @@ def feedback(house: House, lab: Lab) -> list[Path]:
         raise UserError(f"{lab.name}: nothing is graded yet: run `grader grade {lab.number:02d}` first")
     api = classic.api(classic.configure(Config(), house))
     classic.call(api.generate_feedback, lab.name)
-    return sorted((house.classroom / "feedback").glob(f"*/{lab.name}/{lab.slug}.html"))
+    pages = sorted((house.classroom / "feedback").glob(f"*/{lab.name}/{lab.slug}.html"))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_OUTSIDE.sub("", text), encoding="utf-8")
+    return pages
 
 
 def scores(house: House, lab: Lab) -> dict[str, tuple[float, float]]:

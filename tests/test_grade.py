@@ -122,6 +122,7 @@ def test_feedback_has_points_and_messages_and_no_hidden_test(house: House) -> No
     text = {page.parent.parent.name: page.read_text(encoding="utf-8") for page in pages}
     assert "not answered yet" in text["bob"]
     for page in text.values():
+        assert 'src="http' not in page
         assert "0.25" in page
         assert SECRET not in page.replace("<span", "\n<span") and "0.6" not in _visible(page)
 
