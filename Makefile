@@ -11,7 +11,7 @@ lab: core
 
 # Every check there is, the style and the types included; ARGS="-k submit" picks some.
 test: dev
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 # Make labs/ and the executed notebooks again out of solutions/.
 build: dev

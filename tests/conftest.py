@@ -42,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = Path(tempfile.mkdtemp(prefix="mle-tests-"))
     config.stash[_home] = home
     config.stash[_ran] = 0
+    config.pluginmanager.register(_Counter(config))
     for name in (*REAL_ACCOUNTS, "MLE_CLOUD", "MLE_COURSE"):
         os.environ.pop(name, None)
     os.environ |= {
@@ -56,16 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
     }
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> object:
-    report: pytest.TestReport = yield
-    if report.when == "call" and not report.skipped:
-        item.config.stash[_ran] += 1
-    return report
+class _Counter:
+    """Counts the tests that ran, those of other processes (pytest-xdist) too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and not report.skipped:
+            self.config.stash[_ran] += 1
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if _showed_nothing(session.config, exitstatus):
+    if not hasattr(session.config, "workerinput") and _showed_nothing(session.config, exitstatus):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
