@@ -238,6 +238,8 @@ def test_ctrl_c_during_the_start_leaves_no_server_behind(mini: Mini) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # what runs in the background of a script ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = mini.state / "logs" / "jupyter.log"
     wait_for(lambda: log.exists() and log.stat().st_size, "JupyterLab's first words")
