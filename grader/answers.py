@@ -1,7 +1,6 @@
 """The known right and wrong answers of a lab: edits of its reference, read from `answers.toml`."""
 
 import ast
-import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from nbformat.notebooknode import NotebookNode
 
 from grader.source import regions
 from labkit.checks import student_files
-from labkit.course import Lab
+from labkit.course import Lab, read_toml
 from labkit.errors import UserError
 
 _EDIT_KEYS = {"file", "cell", "function", "old", "new"}
@@ -49,12 +48,7 @@ class Answer:
 def read(lab: Lab) -> list[Answer]:
     """The answers of `lab`. Raises UserError naming the file and the answer that is wrong."""
     file = lab.path / "answers.toml"
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: it lists the right and wrong answers that prove the checks") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
+    table = read_toml(file, "it lists the right and wrong answers that prove the checks")
     for key in table:
         if key not in ("right", "wrong"):
             raise UserError(f"{file}: unknown table {key!r}; known are [[right]] and [[wrong]]")

@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 
 from labkit import cloud
-from labkit.checks import CheckReport, CheckResult, Judgement, judge
+from labkit.checks import CheckReport, CheckResult, Judgement, judge, kept_environment
 from labkit.course import Lab, Limits
 from labkit.emulators import leave
 
@@ -129,14 +129,10 @@ def _own_state(parent: str, owner: int) -> None:
 
 def _stop_clouds(states: Path) -> None:
     """Stop the emulators that workers left running: a worker that was killed cannot do it itself."""
-    before = os.environ.copy()
-    try:
+    with kept_environment():
         for state in states.iterdir():
             os.environ["MLE_STATE"] = str(state)
             cloud.stop()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _lab(values: dict[str, Any]) -> Lab:

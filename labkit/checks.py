@@ -145,15 +145,23 @@ def own_clouds() -> Iterator[None]:
 
     Set for this process as a whole, by `MLE_STATE`: one judgement at a time in a process.
     """
-    before = os.environ.copy()
-    with tempfile.TemporaryDirectory(prefix="mle-state-", ignore_cleanup_errors=True) as folder:
+    with kept_environment(), tempfile.TemporaryDirectory(prefix="mle-state-", ignore_cleanup_errors=True) as folder:
         os.environ |= {"MLE_STATE": folder, leave.OWNER: str(os.getpid())}
         try:
             yield
         finally:
             cloud.stop()
-            os.environ.clear()
-            os.environ.update(before)
+
+
+@contextmanager
+def kept_environment() -> Iterator[None]:
+    """Whatever the block does to this process's environment variables is undone after it."""
+    before = os.environ.copy()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def tasks(reference: NotebookNode) -> dict[str, str]:

@@ -112,13 +112,17 @@ def find(start: Path | None = None) -> Course:
 def read_lab(folder: Path) -> Lab:
     """Read `folder/lab.toml`; raises UserError naming the file and the key that is wrong."""
     file = folder / "lab.toml"
+    return _lab(file, read_toml(file, "a lab is described by its lab.toml"))
+
+
+def read_toml(file: Path, purpose: str) -> dict[str, Any]:
+    """What the TOML `file` holds; raises UserError, with its `purpose` where it is missing."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file} is missing: a lab is described by its lab.toml") from None
+        raise UserError(f"{file} is missing: {purpose}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    return _lab(file, values)
 
 
 def _lab(file: Path, values: dict[str, Any]) -> Lab:
